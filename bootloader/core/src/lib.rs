@@ -1,0 +1,2 @@
+//! The loader's shared core.
+#![no_std]

@@ -1,0 +1,2 @@
+//! Assembles the disk image.
+fn main() {}

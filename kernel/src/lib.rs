@@ -1,0 +1,2 @@
+//! The Oxbow kernel (skeleton).
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Boots virtual machines for tests.
+#![no_std]

@@ -1,0 +1,2 @@
+//! The multi-call utilities.
+fn main() {}
