@@ -99,6 +99,7 @@ errnos!(
     EALREADY,
     EINPROGRESS,
     ESTALE,
+    EUCLEAN,
     EDQUOT,
     ECANCELED,
     EOWNERDEAD,

@@ -107,6 +107,8 @@ pub struct OpenFile {
     flags: AtomicU32,
     /// File position; the lock makes `read`, `write` and `lseek` atomic to each other.
     pos: Mutex<u64>,
+    /// Where in the tree it was opened (`vfs` knows the type); `None` for pipes and the like.
+    location: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl OpenFile {
@@ -116,7 +118,26 @@ impl OpenFile {
             file,
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
+            location: None,
         })
+    }
+    /// As [`OpenFile::new`], for a file that was opened by name: `location` is its place in
+    /// the tree, which `fstat`, `fchdir`, the *at calls and /proc ask for.
+    pub fn new_at(
+        file: Arc<dyn File>,
+        flags: u32,
+        location: Arc<dyn Any + Send + Sync>,
+    ) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            file,
+            flags: AtomicU32::new(flags),
+            pos: Mutex::new(0),
+            location: Some(location),
+        })
+    }
+    /// What [`OpenFile::new_at`] was told.
+    pub fn location(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.location.as_ref()
     }
     /// O_* flags of now.
     pub fn flags(&self) -> u32 {
