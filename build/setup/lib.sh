@@ -25,12 +25,15 @@ TOOLCHAIN_DIR=$OXBOW_HOME/toolchain-$RUST_PIN
 # Space that toolchain, packages, build products and image need together, in GiB.
 NEEDED_GIB=6
 
-say() { printf '\033[1m[setup]\033[0m %s\n' "$*" >&2; }
-step() { printf '\033[1m[setup]\033[0m   %s\n' "$*" >&2; }
+# What messages start with.
+TAG=setup
 
-# Ends set-up with a message and, on further lines, what the user can do about it.
+say() { printf '\033[1m[%s]\033[0m %s\n' "$TAG" "$*" >&2; }
+step() { printf '\033[1m[%s]\033[0m   %s\n' "$TAG" "$*" >&2; }
+
+# Ends the script with a message and, on further lines, what the user can do about it.
 die() {
-    printf '\033[1;31m[setup] error:\033[0m %s\n' "$1" >&2
+    printf '\033[1;31m[%s] error:\033[0m %s\n' "$TAG" "$1" >&2
     shift
     local line
     for line in "$@"; do printf '                %s\n' "$line" >&2; done
