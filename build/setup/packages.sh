@@ -107,7 +107,9 @@ for purpose in "$@"; do
         version_at_least "${version%%[+~-]*}" "$RUST_MINIMUM" || die \
             "rustup cannot download, and the newest Rust among this system's packages is ${version:-none}; at least $RUST_MINIMUM is needed." \
             "Give rustup a way to https://static.rust-lang.org (or set RUSTUP_DIST_SERVER), then try again."
-        llvm=$(apt-cache depends "${rust[0]}" | sed -n 's/.*libllvm\([0-9]*\).*/\1/p' | head -n 1)
+        # The LLVM that this compiler is built on.
+        llvm=$(apt-cache depends "${rust[5]}" | sed -n 's/^ *Depends: llvm-\([0-9]*\)$/\1/p' | head -n 1)
+        [ -n "$llvm" ] || die "cannot tell from ${rust[5]} which LLVM Rust $version is built on."
         # LLVM's unwinder for musl; from 22 on Debian's is built against another C library.
         unwind=$(apt-cache search --names-only '^libunwind-1[0-9]-dev$' | cut -d' ' -f1 | sort -V | tail -n 1)
         for package in "${rust[@]}" "lld-$llvm" "llvm-$llvm" musl-tools musl-dev gcc libc6-dev "${unwind:-libunwind-19-dev}"; do

@@ -1,4 +1,4 @@
-//! `oxbow-check DIRECTORY`: checks that the modules of the kernel keep to their layers.
+//! `oxbow-check layers DIRECTORY`: checks that the modules of the kernel keep to their layers.
 //!
 //! Responsible for: the rule that Rust itself does not make inside one crate. A module imports only from
 //! its own layer, without cycles, or from a lower one; plug-ins are named by the boot code alone. Not
@@ -16,9 +16,13 @@ use std::{
 };
 
 fn main() -> ExitCode {
-    let Some(root) = std::env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: oxbow-check kernel/src");
-        return ExitCode::from(2);
+    let mut arguments = std::env::args_os().skip(1);
+    let root = match (arguments.next(), arguments.next()) {
+        (Some(verb), Some(root)) if verb == "layers" => PathBuf::from(root),
+        _ => {
+            eprintln!("usage: oxbow-check layers kernel/src");
+            return ExitCode::from(2);
+        }
     };
     match check(&root) {
         Ok(0) => ExitCode::SUCCESS,
