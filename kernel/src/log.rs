@@ -72,9 +72,10 @@ fn with_ring<R>(f: impl FnOnce(&mut Ring) -> R) -> R {
     {
         core::hint::spin_loop();
     }
+    let ring: *mut Ring = &raw mut RING;
     // SAFETY: LOCK is held, so this is the only reference; interrupts are off, so no handler
     // on this CPU can ask for it again.
-    let result = f(unsafe { &mut *(&raw mut RING) });
+    let result = f(unsafe { &mut *ring });
     LOCK.store(false, Ordering::Release);
     crate::arch::irq_restore(irq);
     result

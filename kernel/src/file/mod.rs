@@ -4,8 +4,13 @@
 //! A [`File`] is what `open` made; an [`OpenFile`] is the open file description around it
 //! (status flags, position); an fd table maps numbers to descriptions.
 
+pub mod anon;
+pub mod epoll;
+pub mod eventfd;
+pub mod pipe;
 pub mod poll;
 pub mod table;
+pub mod timerfd;
 
 use alloc::sync::Arc;
 use core::any::Any;

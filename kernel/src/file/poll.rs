@@ -2,9 +2,11 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::OpenFile;
 use crate::abi;
-use crate::sched::{WaitQueue, Wake};
+use crate::sched::{WaitError, WaitQueue, Wake, Woken};
 
 bitflags::bitflags! {
     /// Events of man 2 poll and man 2 epoll_ctl (same bit values).
@@ -64,4 +66,86 @@ impl Drop for PollTable {
             queue.unobserve(key);
         }
     }
+}
+
+/// A thread in `poll` or `select`: woken once any of the queues it watches is.
+pub struct PollWaiter {
+    woken: AtomicBool,
+    queue: WaitQueue,
+}
+
+impl PollWaiter {
+    /// A waiter that nothing has woken yet.
+    pub fn new() -> Arc<PollWaiter> {
+        Arc::new(PollWaiter {
+            woken: AtomicBool::new(false),
+            queue: WaitQueue::new(),
+        })
+    }
+
+    /// Sleeps until a watched queue was woken since the last call, or until `deadline`.
+    pub fn wait(&self, deadline: Option<u64>) -> Result<(), WaitError> {
+        self.queue.wait_interruptible(deadline, || {
+            self.woken.swap(false, Ordering::SeqCst).then_some(())
+        })
+    }
+}
+
+impl Wake for PollWaiter {
+    fn wake(&self) -> Woken {
+        self.woken.store(true, Ordering::SeqCst);
+        self.queue.wake_all();
+        Woken::Observed
+    }
+}
+
+/// One entry of a poll call: a description (or a bad descriptor), the events asked for, and
+/// what was found.
+pub struct PollEntry {
+    /// `None` for a descriptor that is not open (POLLNVAL).
+    pub of: Option<Arc<OpenFile>>,
+    /// Events asked for; ERR and HUP are always reported.
+    pub wanted: PollEvents,
+    /// Events found.
+    pub found: PollEvents,
+    /// Left out: a negative descriptor.
+    pub ignored: bool,
+}
+
+fn scan(entries: &mut [PollEntry], mut table: Option<&mut PollTable>) -> usize {
+    let mut nr_ready = 0;
+    for entry in entries.iter_mut().filter(|e| !e.ignored) {
+        entry.found = match &entry.of {
+            None => PollEvents::NVAL,
+            Some(of) => {
+                let always = PollEvents::ERR | PollEvents::HUP;
+                of.file.poll(of, table.as_deref_mut()) & (entry.wanted | always)
+            }
+        };
+        if !entry.found.is_empty() {
+            nr_ready += 1;
+            // Something is ready: the call will not sleep, so further queues need no watching.
+            table = None;
+        }
+    }
+    nr_ready
+}
+
+/// man 2 poll: fills `found` in; returns how many entries have events. Waits until `deadline`
+/// (monotonic ns; `None` for ever, `Some(0)` not at all).
+pub fn poll_files(entries: &mut [PollEntry], deadline: Option<u64>) -> Result<usize, WaitError> {
+    if deadline == Some(0) {
+        return Ok(scan(entries, None));
+    }
+    let waiter = PollWaiter::new();
+    let mut table = PollTable::new(waiter.clone());
+    let mut nr_ready = scan(entries, Some(&mut table));
+    while nr_ready == 0 {
+        match waiter.wait(deadline) {
+            Ok(()) => nr_ready = scan(entries, None),
+            Err(WaitError::TimedOut) => return Ok(scan(entries, None)),
+            Err(WaitError::Interrupted) => return Err(WaitError::Interrupted),
+        }
+    }
+    Ok(nr_ready)
 }

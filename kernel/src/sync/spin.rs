@@ -28,8 +28,6 @@ pub enum Rank {
     Space = 34,
     /// Page-cache index of one inode.
     PageCache = 38,
-    /// epoll ready lists and poll registrations.
-    Poll = 42,
     /// A block device's request queue.
     BlockQueue = 46,
     /// A driver's device state (also taken by its interrupt handler).
@@ -38,6 +36,8 @@ pub enum Rank {
     Futex = 54,
     /// A wait queue's list of waiters.
     WaitQueue = 60,
+    /// epoll ready lists: filled from a wait queue's wake-up.
+    Poll = 62,
     /// Timer queues.
     Timer = 64,
     /// A thread's scheduling state.
