@@ -46,6 +46,8 @@ pub enum Rank {
     RunQueue = 72,
     /// TLB shootdown and cross-CPU calls.
     Ipi = 76,
+    /// The kernel half's page tables.
+    KernelMap = 78,
     /// The heap.
     Heap = 80,
     /// Physical frames.
