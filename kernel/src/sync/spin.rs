@@ -18,7 +18,9 @@ pub enum Rank {
     ProcessTree = 10,
     /// One process's own fields.
     Process = 14,
-    /// Signal state of one process or thread.
+    /// Signal actions (shared by CLONE_SIGHAND).
+    SignalActions = 16,
+    /// Signal state of one thread.
     Signal = 18,
     /// Mount table and dentry cache.
     Vfs = 20,

@@ -133,6 +133,12 @@ impl AddressSpace {
     pub fn write_remote(&self, _addr: UserAddr, _bytes: &[u8]) -> Result<()> {
         todo!()
     }
+    /// What the memory at `addr` is, for futexes that processes share: the same for every
+    /// mapping of the same shared page, as (address of its page cache, byte offset in it).
+    /// `None` for private memory. EFAULT when nothing is mapped there.
+    pub fn shared_identity(&self, _addr: UserAddr) -> Result<Option<(usize, u64)>> {
+        todo!()
+    }
     /// Unmaps everything in the user half (exec failure, exit).
     pub fn clear(&self) {
         todo!()

@@ -25,6 +25,18 @@ pub fn read_cstr(_src: UserAddr, _max: usize, _too_long: Errno) -> Result<Vec<u8
     todo!()
 }
 
+/// Reads an aligned word of the running thread's memory in one load. EFAULT; EINVAL when not
+/// aligned.
+pub fn load_u32(_src: UserAddr) -> Result<u32> {
+    todo!()
+}
+
+/// Atomically replaces an aligned word of the running thread's memory with `new` if it holds
+/// `old`; returns what it held. Faults the page in for writing. EFAULT; EINVAL when not aligned.
+pub fn compare_exchange_u32(_at: UserAddr, _old: u32, _new: u32) -> Result<u32> {
+    todo!()
+}
+
 /// Types that are plain bytes: any bit pattern is valid, no padding matters.
 ///
 /// # Safety
