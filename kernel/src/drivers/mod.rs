@@ -1,1 +1,0 @@
-//! Device drivers, behind the traits of lower layers. Only `init` names them. (Skeleton.)

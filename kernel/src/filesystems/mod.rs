@@ -1,1 +1,0 @@
-//! Filesystems, behind the traits of `vfs`. Only `init` names them. (Skeleton.)

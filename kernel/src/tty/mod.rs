@@ -1,1 +1,0 @@
-//! Terminals: the line discipline, job control, window size. (Skeleton.)
