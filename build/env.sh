@@ -1,0 +1,42 @@
+# Sourced by every build script: where things are, which cargo, and how messages look.
+# shellcheck shell=bash
+set -euo pipefail
+
+# shellcheck source=setup/lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/setup/lib.sh"
+
+TAG=oxbow
+DIST=$OXBOW_TOP/dist
+TARGET=${CARGO_TARGET_DIR:-$OXBOW_TOP/target}
+IMAGE=${IMAGE:-$DIST/oxbow.qcow2}
+
+NONE=x86_64-unknown-none
+UEFI=x86_64-unknown-uefi
+MUSL=x86_64-unknown-linux-musl
+
+# Without rustup, set-up leaves the toolchain here.
+if ! has_rustup && [ -d "$OXBOW_HOME/toolchain/bin" ]; then
+    PATH=$OXBOW_HOME/toolchain/bin:$PATH
+fi
+# Toolchains are set-up's business: rustup must neither download nor ask in the middle of a build.
+export RUSTUP_AUTO_INSTALL=0
+# mke2fs, debugfs and e2fsck.
+PATH=$PATH:/usr/sbin:/sbin
+cd "$OXBOW_TOP"
+
+
+# Brings the machine to where PURPOSES work. Usage: ensure build run test
+ensure() {
+    "$OXBOW_TOP/build/setup/setup.sh" "$@"
+    # The first run may just have made the toolchain.
+    if ! has_rustup && [[ $PATH != "$OXBOW_HOME/toolchain/bin:"* ]]; then
+        PATH=$OXBOW_HOME/toolchain/bin:$PATH
+    fi
+}
+
+# Compiles, quietly when nothing changed: cargo's "Finished" lines stay out, progress and errors do not.
+build_with_cargo() {
+    cargo build "$@" 2> >(grep -v '^ *Finished ' >&2 || true)
+}
+
+seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f s", b - a }'; }

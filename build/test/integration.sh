@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The tests that boot the image: every package under tests/. TEST=name runs those whose name contains it.
+. "$(dirname "$0")/../env.sh"
+. "$OXBOW_TOP/build/packages.sh"
+ensure build run test
+"$OXBOW_TOP/build/image.sh"
+
+if [ -z "${ACCEL:-}" ]; then
+    if "$OXBOW_TOP/build/kvm-works.sh"; then ACCEL=kvm; else ACCEL=tcg; fi
+fi
+export ACCEL IMAGE
+# One VM at a time: each has two CPUs, and so may the machine.
+for package in "${TESTS[@]}"; do
+    say "integration tests: $package ($ACCEL)"
+    cargo test --quiet -p "$package" -- --test-threads=1 --nocapture ${TEST:+"$TEST"}
+done
+say "integration tests passed"

@@ -1,0 +1,43 @@
+//! The executing CPU: identity, time-stamp counter, pausing and halting.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+static NR_CPUS: AtomicUsize = AtomicUsize::new(1);
+
+/// Index of this CPU, 0 for the one that booted. Stable only while preemption is off.
+#[inline]
+pub fn cpu_id() -> usize {
+    #[cfg(target_os = "none")]
+    {
+        super::percpu::this().cpu as usize
+    }
+    #[cfg(not(target_os = "none"))]
+    0
+}
+
+/// How many CPUs run.
+pub fn nr_cpus() -> usize {
+    NR_CPUS.load(Ordering::Acquire)
+}
+
+/// Called once by SMP start-up for each CPU that came up.
+pub fn set_nr_cpus(n: usize) {
+    NR_CPUS.store(n, Ordering::Release);
+}
+
+/// The time-stamp counter.
+#[inline]
+pub fn tsc() -> u64 {
+    // SAFETY: rdtsc has no side effect and exists on every x86_64.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// Enables interrupts and halts until one comes; returns with interrupts enabled.
+/// The enabling and the halt are one step, so that no wake-up is lost between them.
+pub fn enable_and_halt() {
+    #[cfg(target_os = "none")]
+    // SAFETY: kernel mode; `sti` takes effect after the next instruction.
+    unsafe {
+        core::arch::asm!("sti", "hlt", options(nomem, nostack))
+    };
+}

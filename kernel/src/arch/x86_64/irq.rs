@@ -1,0 +1,52 @@
+//! The interrupt flag of this CPU.
+
+/// Whether interrupts were enabled, as [`irq_save`] found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "give it back to irq_restore"]
+pub struct IrqState(bool);
+
+/// Disables interrupts on this CPU and tells whether they were enabled.
+#[inline]
+pub fn irq_save() -> IrqState {
+    #[cfg(target_os = "none")]
+    {
+        let enabled = irqs_enabled();
+        // SAFETY: kernel mode; the caller restores the flag.
+        unsafe { core::arch::asm!("cli", options(nostack)) };
+        IrqState(enabled)
+    }
+    #[cfg(not(target_os = "none"))]
+    IrqState(false)
+}
+
+/// Puts the interrupt flag back to what [`irq_save`] found.
+#[inline]
+pub fn irq_restore(state: IrqState) {
+    if state.0 {
+        irq_enable();
+    }
+}
+
+/// Enables interrupts on this CPU.
+#[inline]
+pub fn irq_enable() {
+    #[cfg(target_os = "none")]
+    // SAFETY: kernel mode; handlers are installed before the first call (boot order).
+    unsafe {
+        core::arch::asm!("sti", options(nostack))
+    };
+}
+
+/// Whether interrupts are enabled on this CPU.
+#[inline]
+pub fn irqs_enabled() -> bool {
+    #[cfg(target_os = "none")]
+    {
+        let flags: u64;
+        // SAFETY: reads RFLAGS through the stack.
+        unsafe { core::arch::asm!("pushfq", "pop {}", out(reg) flags) };
+        flags & (1 << 9) != 0
+    }
+    #[cfg(not(target_os = "none"))]
+    false
+}

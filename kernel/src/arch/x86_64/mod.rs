@@ -1,0 +1,15 @@
+//! x86_64: CPUs, interrupts, paging bits, entry from user mode.
+
+pub mod cpu;
+pub mod irq;
+pub mod percpu;
+pub mod trap_frame;
+
+pub use cpu::{cpu_id, nr_cpus, tsc};
+pub use irq::{IrqState, irq_restore, irq_save, irqs_enabled};
+pub use trap_frame::TrapFrame;
+
+/// Most CPUs the kernel drives: the width of [`CpuMask`].
+pub const MAX_CPUS: usize = 64;
+/// A set of CPUs, bit n for CPU n.
+pub type CpuMask = u64;

@@ -1,0 +1,1 @@
+//! Device drivers, behind the traits of lower layers. Only `init` names them. (Skeleton.)

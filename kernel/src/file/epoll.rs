@@ -1,0 +1,344 @@
+//! epoll (man 7 epoll): an interest list, and a ready list that wake-ups fill.
+//!
+//! The interest list is guarded by a sleeping mutex. The ready list is guarded by an
+//! interrupt-safe lock, because files put items on it from their wait queues' wake-ups; its
+//! capacity always covers the interest list, so that a wake-up never allocates. An item holds
+//! its description weakly: closing the last descriptor ends the interest by itself.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use super::anon::AnonInode;
+use super::{File, OpenFile, PollEvents, PollTable};
+use crate::abi;
+use crate::error::{Errno, Result};
+use crate::sched::{Mutex, WaitError, WaitQueue, Wake, Woken};
+use crate::sync::{IrqLock, Rank};
+
+/// How deep epolls may watch epolls (man 2 epoll_ctl, ELOOP).
+const MAX_NESTING: usize = 5;
+/// Event bits a program may ask for.
+const EVENT_BITS: u32 = abi::EPOLLIN
+    | abi::EPOLLPRI
+    | abi::EPOLLOUT
+    | abi::EPOLLERR
+    | abi::EPOLLHUP
+    | abi::EPOLLRDNORM
+    | abi::EPOLLRDBAND
+    | abi::EPOLLWRNORM
+    | abi::EPOLLWRBAND
+    | abi::EPOLLMSG
+    | abi::EPOLLRDHUP;
+/// What stays of an item's events when a one-shot was spent.
+const PRIVATE_BITS: u32 = abi::EPOLLET | abi::EPOLLONESHOT | abi::EPOLLWAKEUP | abi::EPOLLEXCLUSIVE;
+
+/// What wake-ups fill. Items hold it strongly, so that a wake-up never drops an [`Epoll`],
+/// whose end takes wait-queue locks.
+struct Ready {
+    /// Items that a wake-up named, oldest first.
+    items: IrqLock<VecDeque<Weak<Item>>>,
+    /// Waiters in `epoll_wait`, and observers of the epoll itself.
+    queue: Arc<WaitQueue>,
+}
+
+/// One watched description.
+struct Item {
+    me: Weak<Item>,
+    ready: Arc<Ready>,
+    file: Weak<OpenFile>,
+    /// Events asked for, with the EPOLLET and EPOLLONESHOT bits.
+    events: AtomicU32,
+    /// The program's own word.
+    data: AtomicU64,
+    /// On the ready list.
+    queued: AtomicBool,
+}
+
+impl Item {
+    /// Puts the item on the ready list unless it is there, and wakes who waits for that.
+    fn enqueue(&self) {
+        {
+            let mut items = self.ready.items.lock();
+            if self.queued.swap(true, SeqCst) {
+                return;
+            }
+            items.push_back(self.me.clone());
+        }
+        self.ready.queue.wake_all();
+    }
+
+    /// Events that are due now.
+    fn due(&self) -> u32 {
+        let events = self.events.load(SeqCst);
+        if events & !PRIVATE_BITS == 0 {
+            return 0;
+        }
+        let wanted = (events & EVENT_BITS) | abi::EPOLLERR | abi::EPOLLHUP;
+        self.file
+            .upgrade()
+            .map_or(0, |of| of.file.poll(&of, None).bits() & wanted)
+    }
+}
+
+impl Wake for Item {
+    fn wake(&self) -> Woken {
+        if self.events.load(SeqCst) & !PRIVATE_BITS != 0 {
+            self.enqueue();
+        }
+        Woken::Observed
+    }
+}
+
+/// An interest: the item, and its registrations with the file's wait queues.
+struct Interest {
+    item: Arc<Item>,
+    _table: PollTable,
+}
+
+/// Descriptor number and description: what identifies an interest (man 7 epoll, Q1).
+type Key = (i32, usize);
+
+/// An epoll instance.
+pub struct Epoll {
+    interests: Mutex<BTreeMap<Key, Interest>>,
+    ready: Arc<Ready>,
+    inode: AnonInode,
+}
+
+/// Serialises additions of epolls to epolls, so that the loop check sees a still picture.
+static NESTING: Mutex<()> = Mutex::new(());
+
+impl Epoll {
+    /// An empty instance.
+    pub fn new() -> Arc<Epoll> {
+        Arc::new(Epoll {
+            interests: Mutex::new(BTreeMap::new()),
+            ready: Arc::new(Ready {
+                items: IrqLock::new(Rank::Poll, VecDeque::new()),
+                queue: Arc::new(WaitQueue::new()),
+            }),
+            inode: AnonInode::new(0o600),
+        })
+    }
+
+    fn key(fd: i32, of: &Arc<OpenFile>) -> Key {
+        (fd, Arc::as_ptr(of).addr())
+    }
+
+    /// EPOLL_CTL_ADD. EEXIST, EPERM (file cannot be watched), ELOOP, EINVAL, ENOMEM.
+    pub fn add(&self, fd: i32, of: &Arc<OpenFile>, events: u32, data: u64) -> Result<()> {
+        if !of.file.can_epoll() {
+            return Err(Errno::EPERM);
+        }
+        let target = of.file.as_any().downcast_ref::<Epoll>();
+        if events & abi::EPOLLEXCLUSIVE != 0
+            && (target.is_some()
+                || events
+                    & !(abi::EPOLLIN
+                        | abi::EPOLLOUT
+                        | abi::EPOLLERR
+                        | abi::EPOLLHUP
+                        | abi::EPOLLWAKEUP
+                        | abi::EPOLLET
+                        | abi::EPOLLEXCLUSIVE)
+                    != 0)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let _nesting = match target {
+            Some(target) => {
+                let guard = NESTING.lock();
+                self.check_nesting(target, 1)?;
+                Some(guard)
+            }
+            None => None,
+        };
+        let mut interests = self.interests.lock();
+        let key = Self::key(fd, of);
+        if let Some(old) = interests.get(&key)
+            && old.item.file.strong_count() > 0
+        {
+            return Err(Errno::EEXIST);
+        }
+        if interests.len() >= 64 && interests.len().is_power_of_two() {
+            interests.retain(|_, i| i.item.file.strong_count() > 0);
+        }
+        {
+            // Room for every item to be ready at once, made before a wake-up needs it.
+            let wanted = interests.len() + 1;
+            let mut roomier = VecDeque::new();
+            if self.ready.items.lock().capacity() < wanted {
+                roomier.try_reserve(wanted * 2).map_err(|_| Errno::ENOMEM)?;
+                let mut ready = self.ready.items.lock();
+                roomier.extend(ready.drain(..));
+                core::mem::swap(&mut *ready, &mut roomier);
+            }
+        }
+        let item = Arc::new_cyclic(|me| Item {
+            me: me.clone(),
+            ready: self.ready.clone(),
+            file: Arc::downgrade(of),
+            events: AtomicU32::new(events),
+            data: AtomicU64::new(data),
+            queued: AtomicBool::new(false),
+        });
+        let mut table = PollTable::new(item.clone());
+        let now = of.file.poll(of, Some(&mut table)).bits();
+        let wanted = (events & EVENT_BITS) | abi::EPOLLERR | abi::EPOLLHUP;
+        if now & wanted != 0 {
+            item.enqueue();
+        }
+        interests.insert(
+            key,
+            Interest {
+                item,
+                _table: table,
+            },
+        );
+        Ok(())
+    }
+
+    /// EPOLL_CTL_MOD. ENOENT; EINVAL for exclusive interests.
+    pub fn modify(&self, fd: i32, of: &Arc<OpenFile>, events: u32, data: u64) -> Result<()> {
+        let interests = self.interests.lock();
+        let interest = interests.get(&Self::key(fd, of)).ok_or(Errno::ENOENT)?;
+        let item = &interest.item;
+        if (events | item.events.load(SeqCst)) & abi::EPOLLEXCLUSIVE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        item.data.store(data, SeqCst);
+        item.events.store(events, SeqCst);
+        if item.due() != 0 {
+            item.enqueue();
+        }
+        Ok(())
+    }
+
+    /// EPOLL_CTL_DEL. ENOENT.
+    pub fn remove(&self, fd: i32, of: &Arc<OpenFile>) -> Result<()> {
+        let gone = self.interests.lock().remove(&Self::key(fd, of));
+        gone.map(drop).ok_or(Errno::ENOENT)
+    }
+
+    fn check_nesting(&self, target: &Epoll, depth: usize) -> Result<()> {
+        if core::ptr::eq(self, target) {
+            return Err(if depth == 1 {
+                Errno::EINVAL
+            } else {
+                Errno::ELOOP
+            });
+        }
+        if depth >= MAX_NESTING {
+            return Err(Errno::ELOOP);
+        }
+        let inner: Vec<Arc<OpenFile>> = target
+            .interests
+            .lock()
+            .values()
+            .filter_map(|i| i.item.file.upgrade())
+            .filter(|of| of.file.as_any().is::<Epoll>())
+            .collect();
+        for of in inner {
+            if let Some(epoll) = of.file.as_any().downcast_ref::<Epoll>() {
+                self.check_nesting(epoll, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves due events to `out`, at most `max`.
+    fn collect(&self, max: usize, out: &mut Vec<abi::epoll_event>) {
+        // Each item is looked at once: those put back go behind this many.
+        let mut left = self.ready.items.lock().len();
+        let mut again = Vec::new();
+        while left > 0 && out.len() < max {
+            left -= 1;
+            let weak = self.ready.items.lock().pop_front();
+            let Some(weak) = weak else { break };
+            let Some(item) = weak.upgrade() else { continue };
+            // From here on a wake-up queues the item anew: nothing is lost.
+            item.queued.store(false, SeqCst);
+            let due = item.due();
+            if due == 0 {
+                continue;
+            }
+            out.push(abi::epoll_event {
+                events: due,
+                data: item.data.load(SeqCst),
+            });
+            let events = item.events.load(SeqCst);
+            if events & abi::EPOLLONESHOT != 0 {
+                let _ = item
+                    .events
+                    .compare_exchange(events, events & PRIVATE_BITS, SeqCst, SeqCst);
+            } else if events & abi::EPOLLET == 0 {
+                again.push(item);
+            }
+        }
+        for item in again {
+            let mut ready = self.ready.items.lock();
+            if !item.queued.swap(true, SeqCst) {
+                ready.push_back(Arc::downgrade(&item));
+            }
+        }
+    }
+
+    /// man 2 epoll_wait: up to `max` events; waits until `deadline` (monotonic ns; `None` for
+    /// ever). EINTR.
+    pub fn wait(&self, max: usize, deadline: Option<u64>) -> Result<Vec<abi::epoll_event>> {
+        let mut out = Vec::new();
+        loop {
+            self.collect(max, &mut out);
+            if !out.is_empty() || deadline == Some(0) {
+                return Ok(out);
+            }
+            let waited = self.ready.queue.wait_interruptible(deadline, || {
+                (!self.ready.items.lock().is_empty()).then_some(())
+            });
+            match waited {
+                Ok(()) => {}
+                Err(WaitError::TimedOut) => return Ok(out),
+                Err(WaitError::Interrupted) => return Err(Errno::EINTR),
+            }
+        }
+    }
+
+    /// Interests for /proc/pid/fdinfo: descriptor, events, data.
+    pub fn interests(&self) -> Vec<(i32, u32, u64)> {
+        let interests = self.interests.lock();
+        interests
+            .iter()
+            .map(|((fd, _), i)| (*fd, i.item.events.load(SeqCst), i.item.data.load(SeqCst)))
+            .collect()
+    }
+}
+
+impl File for Epoll {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
+        if let Some(table) = table {
+            table.register(&self.ready.queue);
+        }
+        let named: Vec<Weak<Item>> = self.ready.items.lock().iter().cloned().collect();
+        let due = named
+            .iter()
+            .filter_map(Weak::upgrade)
+            .any(|item| item.due() != 0);
+        if due {
+            PollEvents::IN
+        } else {
+            PollEvents::empty()
+        }
+    }
+    fn stat(&self) -> Result<abi::stat> {
+        Ok(self.inode.stat())
+    }
+    fn describe(&self) -> Vec<u8> {
+        b"anon_inode:[eventpoll]".to_vec()
+    }
+}

@@ -1,0 +1,1 @@
+//! Filesystems, behind the traits of `vfs`. Only `init` names them. (Skeleton.)

@@ -1,0 +1,68 @@
+//! Processes: fork, exec, exit, wait, signals, futexes, sessions.
+//!
+//! A [`Process`] is a thread group; a [`Task`] is one of its threads and hangs on
+//! `sched::Thread::ext`. Who is whose parent, group and session stands in [`tree`], under one
+//! lock; what a process owns (memory, files, signals) stands in the process.
+//!
+//! # Locks, outermost first
+//!
+//! | lock | rank | guards |
+//! | --- | --- | --- |
+//! | `tree::TREE` | `ProcessTree` | pids, parents, groups, sessions, zombies |
+//! | `Process::sig` | `Process` | threads, group exit and stop, shared pending signals |
+//! | `ProcSig::actions` | `SignalActions` | signal actions |
+//! | `Task::sig` | `Signal` | mask, own pending signals, alternate stack |
+//! | pointers (`cred`, `space`, `fs`, `files`...) | `Leaf` | one `Arc` each, swapped whole |
+//!
+//! All of them may be taken in interrupt handlers (a terminal's or timer's signal), so they
+//! are `IrqLock`s, except the pointers, which handlers leave alone.
+
+pub mod limits;
+pub mod session;
+pub mod siginfo;
+pub mod signal;
+pub mod sigstate;
+mod task;
+pub mod tree;
+
+pub use siginfo::{SigFields, SigInfo};
+pub use sigstate::SigSet;
+pub use task::{ExitStatus, Process, Task, Usage};
+
+use alloc::sync::Arc;
+
+/// A process or thread id (man 7 credentials).
+pub type Pid = i32;
+
+/// The running thread's task.
+///
+/// # Panics
+/// In a kernel thread, which has none: only system-call and fault paths ask.
+pub fn current() -> Arc<Task> {
+    match try_current() {
+        Some(task) => task,
+        None => panic!("a kernel thread asked for its process"),
+    }
+}
+
+/// The running thread's task, if it has one.
+pub fn try_current() -> Option<Arc<Task>> {
+    crate::sched::current().ext::<Task>()?.shared()
+}
+
+/// The process with this id; zombies included.
+pub fn find(pid: Pid) -> Option<Arc<Process>> {
+    tree::TREE.lock().process(pid).cloned()
+}
+
+/// The thread with this id; gone ones not.
+pub fn find_task(tid: Pid) -> Option<Arc<Task>> {
+    tree::TREE.lock().task(tid).cloned()
+}
+
+/// Every process, zombies included, by rising id.
+pub fn all() -> alloc::vec::Vec<Arc<Process>> {
+    let mut pids = tree::pids();
+    pids.sort_unstable();
+    pids.into_iter().filter_map(find).collect()
+}

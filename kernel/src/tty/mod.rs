@@ -1,0 +1,1 @@
+//! Terminals: the line discipline, job control, window size. (Skeleton.)

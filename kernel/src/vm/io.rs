@@ -1,0 +1,219 @@
+//! Where a read puts its bytes and a write takes them from: user buffers (one or a vector) or
+//! kernel memory, behind one type each, so that files are written once.
+//!
+//! Both move data through the fault-recovering copies of [`super::user`]; neither may be
+//! used under a spin lock when it names user memory.
+
+use alloc::vec::Vec;
+
+use super::user::{copy_from_user, copy_to_user};
+use crate::error::{Errno, Result};
+use crate::mm::UserAddr;
+
+/// One user buffer: start and length in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct UserRange {
+    /// First byte.
+    pub addr: UserAddr,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+enum Place<'a> {
+    Kernel(&'a mut [u8]),
+    User(UserRange),
+    Vector { rest: Vec<UserRange>, next: usize },
+}
+
+/// Destination of a read.
+pub struct IoDest<'a> {
+    place: Place<'a>,
+    remaining: usize,
+    done: usize,
+}
+
+enum Origin<'a> {
+    Kernel(&'a [u8]),
+    User(UserRange),
+    Vector { rest: Vec<UserRange>, next: usize },
+}
+
+/// Source of a write.
+pub struct IoSource<'a> {
+    place: Origin<'a>,
+    remaining: usize,
+    done: usize,
+}
+
+fn take(range: &mut UserRange, n: usize) -> Result<UserAddr> {
+    let at = range.addr;
+    range.addr = at.checked_add(n as u64).ok_or(Errno::EFAULT)?;
+    range.len -= n;
+    Ok(at)
+}
+
+impl<'a> IoDest<'a> {
+    /// Kernel memory.
+    pub fn kernel(buf: &'a mut [u8]) -> Self {
+        let remaining = buf.len();
+        Self {
+            place: Place::Kernel(buf),
+            remaining,
+            done: 0,
+        }
+    }
+    /// One user buffer.
+    pub fn user(addr: UserAddr, len: usize) -> Self {
+        Self {
+            place: Place::User(UserRange { addr, len }),
+            remaining: len,
+            done: 0,
+        }
+    }
+    /// A vector of user buffers (readv); the caller checked that the sum fits `isize`.
+    pub fn vector(ranges: Vec<UserRange>) -> Self {
+        let remaining = ranges.iter().map(|r| r.len).sum();
+        Self {
+            place: Place::Vector {
+                rest: ranges,
+                next: 0,
+            },
+            remaining,
+            done: 0,
+        }
+    }
+    /// Bytes that still fit.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+    /// Bytes put so far.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+    /// Copies out as much of `bytes` as fits; returns how much. EFAULT: nothing of the part
+    /// that failed counts as done.
+    pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
+        let total = bytes.len().min(self.remaining);
+        let mut copied = 0;
+        while copied < total {
+            let part = &bytes[copied..total];
+            let n = match &mut self.place {
+                Place::Kernel(buf) => {
+                    let n = part.len();
+                    let (head, tail) = core::mem::take(buf).split_at_mut(n);
+                    head.copy_from_slice(part);
+                    *buf = tail;
+                    n
+                }
+                Place::User(range) => {
+                    copy_to_user(range.addr, part)?;
+                    take(range, part.len())?;
+                    part.len()
+                }
+                Place::Vector { rest, next } => {
+                    let Some(range) = rest.get_mut(*next) else {
+                        break;
+                    };
+                    let n = part.len().min(range.len);
+                    copy_to_user(range.addr, &part[..n])?;
+                    take(range, n)?;
+                    if range.len == 0 {
+                        *next += 1;
+                    }
+                    n
+                }
+            };
+            copied += n;
+            self.done += n;
+            self.remaining -= n;
+        }
+        Ok(copied)
+    }
+    /// Puts `n` zero bytes, or as many as fit.
+    pub fn put_zeros(&mut self, n: usize) -> Result<usize> {
+        static ZEROS: [u8; 1024] = [0; 1024];
+        let mut left = n.min(self.remaining);
+        let total = left;
+        while left > 0 {
+            left -= self.put(&ZEROS[..left.min(ZEROS.len())])?;
+        }
+        Ok(total)
+    }
+}
+
+impl<'a> IoSource<'a> {
+    /// Kernel memory.
+    pub fn kernel(buf: &'a [u8]) -> Self {
+        Self {
+            place: Origin::Kernel(buf),
+            remaining: buf.len(),
+            done: 0,
+        }
+    }
+    /// One user buffer.
+    pub fn user(addr: UserAddr, len: usize) -> Self {
+        Self {
+            place: Origin::User(UserRange { addr, len }),
+            remaining: len,
+            done: 0,
+        }
+    }
+    /// A vector of user buffers (writev); the caller checked that the sum fits `isize`.
+    pub fn vector(ranges: Vec<UserRange>) -> Self {
+        let remaining = ranges.iter().map(|r| r.len).sum();
+        Self {
+            place: Origin::Vector {
+                rest: ranges,
+                next: 0,
+            },
+            remaining,
+            done: 0,
+        }
+    }
+    /// Bytes left to take.
+    pub fn remaining(&self) -> usize {
+        self.remaining
+    }
+    /// Bytes taken so far.
+    pub fn done(&self) -> usize {
+        self.done
+    }
+    /// Fills `out` from the source; returns how much (less than `out` only at the end).
+    /// EFAULT: nothing of the part that failed counts as taken.
+    pub fn get(&mut self, out: &mut [u8]) -> Result<usize> {
+        let total = out.len().min(self.remaining);
+        let mut copied = 0;
+        while copied < total {
+            let part = &mut out[copied..total];
+            let n = match &mut self.place {
+                Origin::Kernel(buf) => {
+                    let n = part.len();
+                    part.copy_from_slice(&buf[..n]);
+                    *buf = &buf[n..];
+                    n
+                }
+                Origin::User(range) => {
+                    copy_from_user(part, range.addr)?;
+                    take(range, part.len())?;
+                    part.len()
+                }
+                Origin::Vector { rest, next } => {
+                    let Some(range) = rest.get_mut(*next) else {
+                        break;
+                    };
+                    let n = part.len().min(range.len);
+                    copy_from_user(&mut part[..n], range.addr)?;
+                    take(range, n)?;
+                    if range.len == 0 {
+                        *next += 1;
+                    }
+                    n
+                }
+            };
+            copied += n;
+            self.done += n;
+            self.remaining -= n;
+        }
+        Ok(copied)
+    }
+}
