@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::user::{copy_from_user, copy_to_user};
+use super::user::{copy_from_user, copy_in, copy_out, copy_to_user};
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 
@@ -129,6 +129,63 @@ impl<'a> IoDest<'a> {
         }
         Ok(copied)
     }
+    /// Copies out up to `len` bytes at `from`; returns how many went over before the end or
+    /// the first byte that cannot be written, all of which count as done. EFAULT when not one
+    /// did.
+    ///
+    /// # Safety
+    /// `from` is valid for reads of `len` bytes. They may change meanwhile (a cached page).
+    pub unsafe fn put_raw(&mut self, from: *const u8, len: usize) -> Result<usize> {
+        let total = len.min(self.remaining);
+        let mut copied = 0;
+        while copied < total {
+            // SAFETY: `copied` is below `len`.
+            let part = unsafe { from.add(copied) };
+            let want = total - copied;
+            let (asked, moved) = match &mut self.place {
+                Place::Kernel(buf) => {
+                    let (head, tail) = core::mem::take(buf).split_at_mut(want);
+                    // SAFETY: `part` has `want` bytes, `head` is ours.
+                    unsafe { core::ptr::copy(part, head.as_mut_ptr(), want) };
+                    *buf = tail;
+                    (want, Ok(want))
+                }
+                Place::User(range) => {
+                    // SAFETY: `part` has `want` bytes.
+                    let moved = unsafe { copy_out(range.addr, part, want) };
+                    if let Ok(n) = moved {
+                        take(range, n)?;
+                    }
+                    (want, moved)
+                }
+                Place::Vector { rest, next } => {
+                    let Some(range) = rest.get_mut(*next) else {
+                        break;
+                    };
+                    let ask = want.min(range.len);
+                    // SAFETY: `part` has `ask` bytes.
+                    let moved = unsafe { copy_out(range.addr, part, ask) };
+                    if let Ok(n) = moved {
+                        take(range, n)?;
+                        *next += usize::from(range.len == 0);
+                    }
+                    (ask, moved)
+                }
+            };
+            let n = match moved {
+                Ok(n) => n,
+                Err(_) if copied > 0 => break,
+                Err(e) => return Err(e),
+            };
+            copied += n;
+            self.done += n;
+            self.remaining -= n;
+            if n < asked {
+                break;
+            }
+        }
+        Ok(copied)
+    }
     /// Puts `n` zero bytes, or as many as fit.
     pub fn put_zeros(&mut self, n: usize) -> Result<usize> {
         static ZEROS: [u8; 1024] = [0; 1024];
@@ -213,6 +270,62 @@ impl<'a> IoSource<'a> {
             copied += n;
             self.done += n;
             self.remaining -= n;
+        }
+        Ok(copied)
+    }
+    /// Fills up to `len` bytes at `to`; returns how many came over before the end of the
+    /// source or its first byte that cannot be read, all of which count as taken. EFAULT when
+    /// not one did.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `len` bytes. Others may look at them meanwhile.
+    pub unsafe fn get_raw(&mut self, to: *mut u8, len: usize) -> Result<usize> {
+        let total = len.min(self.remaining);
+        let mut copied = 0;
+        while copied < total {
+            // SAFETY: `copied` is below `len`.
+            let part = unsafe { to.add(copied) };
+            let want = total - copied;
+            let (asked, moved) = match &mut self.place {
+                Origin::Kernel(buf) => {
+                    // SAFETY: `part` has `want` bytes, and so has `buf`.
+                    unsafe { core::ptr::copy(buf.as_ptr(), part, want) };
+                    *buf = &buf[want..];
+                    (want, Ok(want))
+                }
+                Origin::User(range) => {
+                    // SAFETY: `part` has `want` bytes.
+                    let moved = unsafe { copy_in(part, range.addr, want) };
+                    if let Ok(n) = moved {
+                        take(range, n)?;
+                    }
+                    (want, moved)
+                }
+                Origin::Vector { rest, next } => {
+                    let Some(range) = rest.get_mut(*next) else {
+                        break;
+                    };
+                    let ask = want.min(range.len);
+                    // SAFETY: `part` has `ask` bytes.
+                    let moved = unsafe { copy_in(part, range.addr, ask) };
+                    if let Ok(n) = moved {
+                        take(range, n)?;
+                        *next += usize::from(range.len == 0);
+                    }
+                    (ask, moved)
+                }
+            };
+            let n = match moved {
+                Ok(n) => n,
+                Err(_) if copied > 0 => break,
+                Err(e) => return Err(e),
+            };
+            copied += n;
+            self.done += n;
+            self.remaining -= n;
+            if n < asked {
+                break;
+            }
         }
         Ok(copied)
     }

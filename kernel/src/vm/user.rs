@@ -1,40 +1,134 @@
 //! User memory: the only code that follows a program's pointers.
-//! (Skeleton: the vm owner fills in the two copies, with an exception table.)
+//!
+//! Every copy checks first that the whole range lies in the user half, then runs a routine of
+//! [`arch::user_copy`](crate::arch::user_copy) that survives faults: the page-fault handler
+//! makes the page present, or continues at [`fixup`]'s address and the copy ends early. All of
+//! this may sleep, so no spin lock is held by the caller.
 
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
+use crate::arch::user_copy;
 use crate::error::{Errno, Result};
-use crate::mm::UserAddr;
+use crate::mm::addr::USER_END;
+use crate::mm::{PAGE_SIZE, UserAddr};
+
+pub use crate::arch::user_copy::fixup;
+
+/// Whether `[addr, addr + len)` lies in the user half. It need not be mapped.
+pub fn is_user_range(addr: UserAddr, len: usize) -> bool {
+    addr.0
+        .checked_add(len as u64)
+        .is_some_and(|end| end <= USER_END)
+}
+
+/// EFAULT unless `[addr, addr + len)` lies in the user half.
+pub fn check_range(addr: UserAddr, len: usize) -> Result<()> {
+    is_user_range(addr, len).then_some(()).ok_or(Errno::EFAULT)
+}
+
+/// Copies up to `len` bytes in; returns how many came over before the first byte that the
+/// program may not read. EFAULT when not even one did, or the range leaves the user half.
+///
+/// # Safety
+/// `dst` is valid for writes of `len` bytes. Other CPUs may look at them meanwhile (a page
+/// of the page cache): the caller makes no reference to them.
+pub unsafe fn copy_in(dst: *mut u8, src: UserAddr, len: usize) -> Result<usize> {
+    check_range(src, len)?;
+    // SAFETY: the range was checked; `dst` is the caller's.
+    let left = unsafe { user_copy::copy(dst, src.0 as *const u8, len) };
+    if left == len && len > 0 {
+        return Err(Errno::EFAULT);
+    }
+    Ok(len - left)
+}
+
+/// Copies up to `len` bytes out; returns how many went over before the first byte that the
+/// program may not write. EFAULT when not even one did, or the range leaves the user half.
+///
+/// # Safety
+/// `src` is valid for reads of `len` bytes; as [`copy_in`].
+pub unsafe fn copy_out(dst: UserAddr, src: *const u8, len: usize) -> Result<usize> {
+    check_range(dst, len)?;
+    // SAFETY: the range was checked; `src` is the caller's.
+    let left = unsafe { user_copy::copy(dst.0 as *mut u8, src, len) };
+    if left == len && len > 0 {
+        return Err(Errno::EFAULT);
+    }
+    Ok(len - left)
+}
 
 /// Copies from the running thread's address space; faults pages in, may sleep.
 /// EFAULT when any byte is not readable by the program (bytes before it may be copied).
-pub fn copy_from_user(_dst: &mut [u8], _src: UserAddr) -> Result<()> {
-    todo!()
+pub fn copy_from_user(dst: &mut [u8], src: UserAddr) -> Result<()> {
+    // SAFETY: the slice is exclusively ours.
+    let n = unsafe { copy_in(dst.as_mut_ptr(), src, dst.len()) }?;
+    (n == dst.len()).then_some(()).ok_or(Errno::EFAULT)
 }
 
 /// Copies into the running thread's address space; faults pages in, breaks copy-on-write,
 /// may sleep. EFAULT when any byte is not writable by the program.
-pub fn copy_to_user(_dst: UserAddr, _src: &[u8]) -> Result<()> {
-    todo!()
+pub fn copy_to_user(dst: UserAddr, src: &[u8]) -> Result<()> {
+    // SAFETY: the slice is readable.
+    let n = unsafe { copy_out(dst, src.as_ptr(), src.len()) }?;
+    (n == src.len()).then_some(()).ok_or(Errno::EFAULT)
+}
+
+/// Zeroes `len` bytes of the running thread's address space. EFAULT as [`copy_to_user`].
+pub fn zero_user(dst: UserAddr, len: usize) -> Result<()> {
+    check_range(dst, len)?;
+    // SAFETY: the range was checked.
+    let left = unsafe { user_copy::zero(dst.0 as *mut u8, len) };
+    (left == 0).then_some(()).ok_or(Errno::EFAULT)
+}
+
+fn check_word(addr: UserAddr) -> Result<()> {
+    if !addr.0.is_multiple_of(4) {
+        return Err(Errno::EINVAL);
+    }
+    check_range(addr, 4)
+}
+
+/// Loads an aligned word in one access (futexes). EINVAL when not aligned; EFAULT.
+pub fn load_u32(addr: UserAddr) -> Result<u32> {
+    check_word(addr)?;
+    // SAFETY: aligned and in the user half.
+    unsafe { user_copy::load32(addr.0 as *const u32) }.ok_or(Errno::EFAULT)
+}
+
+/// Stores `new` into an aligned word if it holds `expected`, atomically with respect to the
+/// program's own accesses; returns what it held. EINVAL when not aligned; EFAULT.
+pub fn compare_exchange_u32(addr: UserAddr, expected: u32, new: u32) -> Result<u32> {
+    check_word(addr)?;
+    // SAFETY: aligned and in the user half.
+    unsafe { user_copy::cmpxchg32(addr.0 as *mut u32, expected, new) }.ok_or(Errno::EFAULT)
 }
 
 /// Reads a NUL-terminated string of at most `max` bytes, NUL not counted.
 /// EFAULT, or `too_long` when no NUL comes within `max` bytes.
-pub fn read_cstr(_src: UserAddr, _max: usize, _too_long: Errno) -> Result<Vec<u8>> {
-    todo!()
-}
-
-/// Reads an aligned word of the running thread's memory in one load. EFAULT; EINVAL when not
-/// aligned.
-pub fn load_u32(_src: UserAddr) -> Result<u32> {
-    todo!()
-}
-
-/// Atomically replaces an aligned word of the running thread's memory with `new` if it holds
-/// `old`; returns what it held. Faults the page in for writing. EFAULT; EINVAL when not aligned.
-pub fn compare_exchange_u32(_at: UserAddr, _old: u32, _new: u32) -> Result<u32> {
-    todo!()
+pub fn read_cstr(src: UserAddr, max: usize, too_long: Errno) -> Result<Vec<u8>> {
+    /// Most strings are short paths; a piece never crosses a page, so that a string that ends
+    /// just before an unmapped page is read whole.
+    const PIECE: usize = 128;
+    let mut out = Vec::new();
+    let mut at = src;
+    loop {
+        let room = PAGE_SIZE - at.page_offset();
+        // One byte more than `max`: the NUL may stand there.
+        let n = PIECE.min(room).min(max + 1 - out.len());
+        let start = out.len();
+        out.try_reserve(n).map_err(|_| Errno::ENOMEM)?;
+        out.resize(start + n, 0);
+        copy_from_user(&mut out[start..], at)?;
+        if let Some(end) = out[start..].iter().position(|&b| b == 0) {
+            out.truncate(start + end);
+            return Ok(out);
+        }
+        if out.len() > max {
+            return Err(too_long);
+        }
+        at = at.checked_add(n as u64).ok_or(Errno::EFAULT)?;
+    }
 }
 
 /// Types that are plain bytes: any bit pattern is valid, no padding matters.
@@ -138,11 +232,33 @@ impl<T: Pod> UserPtr<T> {
     }
     /// Copies `count` values in. EFAULT; ENOMEM. The caller bounds `count`.
     pub fn read_vec(self, count: usize) -> Result<Vec<T>> {
-        let mut out = Vec::new();
+        let mut out: Vec<T> = Vec::new();
         out.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-        for i in 0..count {
-            out.push(self.at(i)?.read()?);
+        let bytes = count.checked_mul(size_of::<T>()).ok_or(Errno::EFAULT)?;
+        // SAFETY: `count` values were reserved.
+        let n = unsafe { copy_in(out.as_mut_ptr().cast::<u8>(), self.addr, bytes) }?;
+        if n != bytes {
+            return Err(Errno::EFAULT);
         }
+        // SAFETY: Pod: every bit pattern is valid, and all bytes were written.
+        unsafe { out.set_len(count) };
         Ok(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_outside_the_user_half_are_refused() {
+        assert!(is_user_range(UserAddr(0), 0));
+        assert!(is_user_range(UserAddr(USER_END - 1), 1));
+        assert!(!is_user_range(UserAddr(USER_END - 1), 2));
+        assert!(!is_user_range(UserAddr(USER_END), 1));
+        assert!(!is_user_range(UserAddr(u64::MAX), 2));
+        assert!(!is_user_range(UserAddr(0x1000), usize::MAX));
+        assert!(!is_user_range(UserAddr(0xffff_8000_0000_0000), 8));
+        assert_eq!(load_u32(UserAddr(0x1001)), Err(Errno::EINVAL));
     }
 }

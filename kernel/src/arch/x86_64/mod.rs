@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod irq;
 pub mod percpu;
 pub mod trap_frame;
+pub mod user_copy;
 
 pub use cpu::{cpu_id, nr_cpus, tsc};
 pub use irq::{IrqState, irq_restore, irq_save, irqs_enabled};
