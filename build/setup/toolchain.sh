@@ -26,7 +26,7 @@ rustup_install() {
     home=$(rustup_home)
     [ ! -L "$home/toolchains/$name" ] || rm "$home/toolchains/$name"
     step "rustup downloads it from $dist (about 150 MB)"
-    quietly "$OXBOW_HOME/log/rustup.log" rustup toolchain install "$RUST_PIN" --profile minimal \
+    quietly "$OXBOW_HOME/log/rustup.log" rustup toolchain install "$RUST_PIN" --profile minimal --no-self-update \
         --component rustfmt --component clippy --component llvm-tools "${RUST_TARGETS[@]/#/--target=}"
 }
 
@@ -42,7 +42,7 @@ private_rustup() {
     CARGO_HOME=$OXBOW_HOME/rustup quietly "$OXBOW_HOME/log/rustup-init.log" \
         "$init" -y --no-modify-path --profile minimal --default-toolchain none || return 1
     rm "$init"
-    PATH=$OXBOW_HOME/rustup/bin:$PATH rustup_install || return 1
+    PATH=$OXBOW_HOME/rustup/bin:$PATH CARGO_HOME=$OXBOW_HOME/rustup rustup_install || return 1
     ln -sfn "$RUSTUP_HOME/toolchains/$RUST_PIN-$RUST_HOST" "$current"
 }
 
