@@ -17,6 +17,8 @@
 //! All of them may be taken in interrupt handlers (a terminal's or timer's signal), so they
 //! are `IrqLock`s, except the pointers, which handlers leave alone.
 
+pub mod auxv;
+pub mod elf;
 pub mod limits;
 pub mod session;
 pub mod siginfo;
