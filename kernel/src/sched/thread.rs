@@ -101,6 +101,24 @@ impl Thread {
     pub fn inherit_fpu_from_current(&self) {
         todo!()
     }
+    /// Copies the running thread's FPU/SSE/AVX registers to `out`, in the layout of
+    /// `arch::fpu::FpuState::bytes` (signal frames). Caller is the thread. ENOMEM.
+    pub fn fpu_image(&self, _out: &mut alloc::vec::Vec<u8>) -> Result<()> {
+        todo!()
+    }
+    /// Loads FPU/SSE/AVX registers that a program wrote (rt_sigreturn; see
+    /// `arch::fpu::FpuState::set_from_untrusted`). Caller is the thread.
+    pub fn set_fpu_untrusted(&self, _bytes: &[u8]) {
+        todo!()
+    }
+    /// GS base of a user thread; takes effect at once for the caller.
+    pub fn set_gs_base(&self, _base: u64) {
+        todo!()
+    }
+    /// See [`Thread::set_gs_base`].
+    pub fn gs_base(&self) -> u64 {
+        todo!()
+    }
     /// Resets the running thread's FPU/SSE/AVX state to the ABI's initial one (execve).
     pub fn reset_fpu(&self) {
         todo!()
