@@ -2,7 +2,9 @@
 
 pub mod addr;
 pub mod frame;
+pub mod mmio;
 pub mod page_table;
+pub mod stack;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserAddr, VirtAddr};
 pub use frame::FrameRef;

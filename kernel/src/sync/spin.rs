@@ -99,7 +99,8 @@ fn acquire(locked: &AtomicBool) {
         .is_err()
     {
         while locked.load(Ordering::Relaxed) {
-            core::hint::spin_loop();
+            // Answers TLB shootdowns: the holder may be waiting for this CPU's.
+            crate::arch::cpu::relax();
         }
     }
 }

@@ -41,3 +41,28 @@ pub fn enable_and_halt() {
         core::arch::asm!("sti", "hlt", options(nomem, nostack))
     };
 }
+
+/// One turn of a busy wait: eases the CPU, and answers TLB shootdowns and calls that other
+/// CPUs wait for, so that a CPU which spins with interrupts off never holds them up.
+#[inline]
+pub fn relax() {
+    core::hint::spin_loop();
+    #[cfg(target_os = "none")]
+    {
+        super::tlb::answer();
+        if !super::irqs_enabled() {
+            super::ipi::answer_call();
+        }
+    }
+}
+
+/// Stops this CPU for good.
+pub fn halt_forever() -> ! {
+    loop {
+        #[cfg(target_os = "none")]
+        // SAFETY: stopping touches no memory.
+        unsafe {
+            core::arch::asm!("cli", "hlt", options(nomem, nostack))
+        };
+    }
+}

@@ -1,8 +1,25 @@
 //! x86_64: CPUs, interrupts, paging bits, entry from user mode.
 
+#[cfg(target_os = "none")]
+pub mod apic;
+pub mod clock;
+pub mod context;
 pub mod cpu;
+#[cfg(target_os = "none")]
+pub mod descriptor;
+#[cfg(target_os = "none")]
+pub mod entry;
+pub mod features;
+pub mod fpu;
+pub mod interrupts;
+#[cfg(target_os = "none")]
+pub mod ioapic;
+pub mod ipi;
 pub mod irq;
 pub mod percpu;
+#[cfg(target_os = "none")]
+pub mod regs;
+pub mod tlb;
 pub mod trap_frame;
 pub mod user_copy;
 

@@ -2,7 +2,7 @@
 //!
 //! Assembly in `entry.rs` uses the first fields by offset; keep them in step.
 
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// Per-CPU data of layer 0. Higher layers keep theirs in `sync::percpu::PerCpu`.
 #[repr(C)]
@@ -23,6 +23,66 @@ pub struct CpuLocal {
     pub need_resched: AtomicBool,
     /// The running thread, owned by `sched`.
     pub current: AtomicPtr<()>,
+}
+
+const _: () = assert!(core::mem::offset_of!(CpuLocal, kernel_stack_top) == 8);
+const _: () = assert!(core::mem::offset_of!(CpuLocal, user_rsp_scratch) == 16);
+
+static BLOCKS: [AtomicPtr<CpuLocal>; super::MAX_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; super::MAX_CPUS];
+
+/// CPU `cpu`'s block; `None` before it is set up.
+pub fn of(cpu: usize) -> Option<&'static CpuLocal> {
+    let block = BLOCKS.get(cpu)?.load(Ordering::Acquire);
+    // SAFETY: blocks are complete before they are registered, and live for ever.
+    unsafe { block.as_ref() }
+}
+
+/// The memory of the blocks: one per CPU, written once by [`install`].
+#[cfg(target_os = "none")]
+struct Storage(core::cell::UnsafeCell<[core::mem::MaybeUninit<Padded>; super::MAX_CPUS]>);
+#[cfg(target_os = "none")]
+// SAFETY: each element is written once, by the CPU it belongs to, before it is shared.
+unsafe impl Sync for Storage {}
+#[cfg(target_os = "none")]
+/// A block on cache lines of its own.
+#[repr(C, align(128))]
+struct Padded(CpuLocal);
+#[cfg(target_os = "none")]
+static STORAGE: Storage = Storage(core::cell::UnsafeCell::new(
+    [const { core::mem::MaybeUninit::uninit() }; super::MAX_CPUS],
+));
+
+/// Makes the running CPU number `cpu` and points its GS at its block.
+///
+/// # Safety
+/// First thing on each CPU, once, with interrupts off; `cpu` is below `MAX_CPUS` and no
+/// other CPU's. `stack_top` is the top of the stack this CPU starts on.
+#[cfg(target_os = "none")]
+pub unsafe fn install(cpu: usize, apic_id: u32, stack_top: u64) {
+    use core::cell::Cell;
+    use core::sync::atomic::{AtomicBool, AtomicU32};
+    // SAFETY: the element is this CPU's alone and not yet shared.
+    let block = unsafe {
+        let padded = (*STORAGE.0.get())[cpu].as_mut_ptr();
+        padded.write(Padded(CpuLocal {
+            self_ptr: padded.cast(),
+            kernel_stack_top: Cell::new(stack_top),
+            user_rsp_scratch: Cell::new(0),
+            cpu: cpu as u32,
+            apic_id,
+            preempt_count: AtomicU32::new(0),
+            need_resched: AtomicBool::new(false),
+            current: AtomicPtr::new(core::ptr::null_mut()),
+        }));
+        padded.cast::<CpuLocal>()
+    };
+    // SAFETY: GS is for per-CPU data in kernel mode; user mode's is kept in the other MSR.
+    unsafe {
+        super::regs::wrmsr(super::regs::GS_BASE, block as u64);
+        super::regs::wrmsr(super::regs::KERNEL_GS_BASE, 0);
+    }
+    BLOCKS[cpu].store(block, Ordering::Release);
 }
 
 // SAFETY: only the owning CPU touches the `Cell`s; the rest is atomic or constant.
