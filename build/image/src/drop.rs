@@ -6,6 +6,7 @@ use crate::{ext2, gpt, qcow2};
 use oxbow_loader_core::disk::{Disk, DiskError};
 use std::fmt::Write as _;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -42,28 +43,26 @@ pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<()> {
     let partition = oxbow_loader_core::gpt::find(&mut RawDisk(raw), &gpt::guid(gpt::LINUX_ROOT))
         .map_err(|e| Error::file(image, format!("no root partition: {e}")))?;
     let volume = ext2::Volume::new(work.path(), partition.start * SECTOR);
-    // A volume that was not unmounted cleanly may still be repaired by its system.
-    volume.check()?;
+    // A guest that was ended by force leaves a volume to repair.
+    volume.repair()?;
 
-    let (dest, existing) = resolve(&volume, file, dest)?;
+    let dest = resolve(&volume, file, dest)?;
     let (Some(parent), Some(name)) = (dest.parent(), dest.file_name().and_then(|n| n.to_str()))
     else {
         return Err(Error::file(&dest, "not a file name"));
     };
-    let (Some(parent), false) = (parent.to_str(), name.contains('"') || name.starts_with('<'))
-    else {
-        return Err(Error::file(&dest, "debugfs cannot take this name"));
-    };
-    if !volume
-        .stat(Path::new(parent))?
-        .is_some_and(|s| is_kind(&s, "directory") || is_kind(&s, "symlink"))
-    {
-        return Err(Error::file(&dest, "its directory is not on the image"));
-    }
-    let name = format!("\"{name}\"");
+    let name = ext2::quoted(name.as_bytes())?;
     let mut script = String::new();
-    let _ = writeln!(script, "cd \"{parent}\"");
-    if existing {
+    // `cd` follows a link to a directory; a path given to `mkdir` or `write` would not.
+    for missing in missing_directories(&volume, parent)? {
+        let (above, name) = (missing.parent(), missing.file_name());
+        let name = ext2::quoted(name.unwrap_or_default().as_bytes())?;
+        enter(&mut script, above.unwrap_or(Path::new("/")))?;
+        let _ = writeln!(script, "mkdir {name}");
+        ext2::own(&mut script, &name, 0o040755);
+    }
+    enter(&mut script, parent)?;
+    if volume.stat(&dest)?.is_some() {
         let _ = writeln!(script, "rm {name}");
     }
     ext2::write_file(
@@ -77,21 +76,49 @@ pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<()> {
     work.finish(image)
 }
 
-/// Where the file goes, and whether something that can be replaced is there.
-fn resolve(volume: &ext2::Volume, file: &Path, dest: &Path) -> Result<(PathBuf, bool)> {
-    match volume.stat(dest)? {
-        None => Ok((dest.into(), false)),
-        Some(stat) if is_kind(&stat, "directory") => {
-            let dest = dest.join(file.file_name().unwrap_or_default());
-            match volume.stat(&dest)? {
-                Some(stat) if is_kind(&stat, "directory") => {
-                    Err(Error::file(&dest, "is a directory on the image"))
-                }
-                other => Ok((dest, other.is_some())),
-            }
-        }
-        Some(_) => Ok((dest.into(), true)),
+/// The command that makes `directory` the working directory.
+fn enter(script: &mut String, directory: &Path) -> Result<()> {
+    let directory = ext2::quoted(through(directory).as_os_str().as_bytes())?;
+    let _ = writeln!(script, "cd {directory}");
+    Ok(())
+}
+
+/// `path` such that debugfs looks at what a link at its end leads to.
+fn through(path: &Path) -> PathBuf {
+    path.join(".")
+}
+
+fn is_directory(volume: &ext2::Volume, path: &Path) -> Result<bool> {
+    let stat = volume.stat(&through(path))?;
+    Ok(stat.is_some_and(|stat| is_kind(&stat, "directory")))
+}
+
+/// Where the file goes: into `dest` if that is a directory, else in its place.
+fn resolve(volume: &ext2::Volume, file: &Path, dest: &Path) -> Result<PathBuf> {
+    if !is_directory(volume, dest)? {
+        return Ok(dest.into());
     }
+    let dest = dest.join(file.file_name().unwrap_or_default());
+    if is_directory(volume, &dest)? {
+        return Err(Error::file(&dest, "is a directory on the image"));
+    }
+    Ok(dest)
+}
+
+/// The directories on the way to and including `path` that are not there, outermost first.
+fn missing_directories<'a>(volume: &ext2::Volume, path: &'a Path) -> Result<Vec<&'a Path>> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors() {
+        if is_directory(volume, ancestor)? {
+            break;
+        }
+        if volume.stat(ancestor)?.is_some() {
+            return Err(Error::file(ancestor, "is no directory on the image"));
+        }
+        missing.push(ancestor);
+    }
+    missing.reverse();
+    Ok(missing)
 }
 
 fn is_kind(stat: &str, kind: &str) -> bool {

@@ -68,7 +68,7 @@ fn run(command: &mut Command, input: &str, ok: &[i32]) -> Result<(String, String
 }
 
 /// `text` as one word of a debugfs command.
-fn quoted(text: &[u8]) -> Result<String> {
+pub fn quoted(text: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(text).map_err(|_| Error::text("a file name is not UTF-8"))?;
     if text.contains(['"', '\n', '\\']) || text.starts_with('<') {
         return Err(Error::text(format!(
@@ -160,6 +160,16 @@ impl<'a> Volume<'a> {
             );
         }
         self.edit(&script, Some(EPOCH))
+    }
+
+    /// Repairs what can be repaired without asking; an error if that is not all.
+    pub fn repair(&self) -> Result<()> {
+        run(
+            tool("e2fsck").args(["-f", "-p"]).arg(self.name()),
+            "",
+            &[0, 1],
+        )
+        .map(|_| ())
     }
 
     /// Checks the volume and changes nothing.

@@ -36,7 +36,8 @@ USAGE
   oxbow-image drop IMAGE FILE DEST
       Puts FILE with its mode, owned by 0:0, onto the root partition of IMAGE
       (qcow2 or raw, not in use) as DEST, an absolute path or a directory on it.
-      Replaces a file that is there; makes no directories.
+      Replaces a file that is there, makes directories that are not, and repairs
+      a file system that was not unmounted.
 
 HOW ITS INPUT IS BUILT
   cargo build -p oxbow-kernel      --profile kernel --target x86_64-unknown-none
