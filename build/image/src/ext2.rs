@@ -18,6 +18,8 @@ const UUID: &str = "6f78626f-7700-4f78-8000-726f6f740000";
 /// Seconds since 1970 of every time stamp: 1980-01-01, as on the EFI system partition.
 const EPOCH: &str = "315532800";
 const BLOCK: u64 = 4096;
+/// Longest directory entry in bytes: what may be left over at the end of each block.
+const MAX_ENTRY: usize = 264;
 
 /// An ext2 volume inside a raw disk image.
 pub struct Volume<'a> {
@@ -125,10 +127,12 @@ impl<'a> Volume<'a> {
             command.env("E2FSPROGS_FAKE_TIME", time);
         }
         let (_, err) = run(&mut command, script, &[0])?;
-        let complaints: Vec<&str> = err
+        let mut complaints: Vec<&str> = err
             .lines()
             .filter(|line| !line.starts_with("debugfs 1."))
             .collect();
+        complaints.dedup();
+        complaints.truncate(10);
         if complaints.is_empty() {
             Ok(())
         } else {
@@ -215,6 +219,15 @@ fn walk(host: &Path, guest: &Path, script: &mut String, links: &mut Links) -> Re
     names.sort();
     let mut directories = Vec::new();
     let _ = writeln!(script, "cd {}", quoted(guest.as_os_str().as_bytes())?);
+    // Unlike the other commands, `ln` does not make room in a full directory.
+    let longest: usize = names
+        .iter()
+        .map(|name| name.len().next_multiple_of(4) + 8)
+        .sum();
+    let fits = BLOCK as usize - MAX_ENTRY;
+    for _ in 0..longest / fits {
+        let _ = writeln!(script, "expand_dir .");
+    }
     for file_name in names {
         let (from, to) = (host.join(&file_name), guest.join(&file_name));
         let name = quoted(file_name.as_bytes())?;
