@@ -129,7 +129,14 @@ impl Port {
     fn set_transmitting(&mut self, on: bool) {
         if self.transmitting != on {
             self.transmitting = on;
-            write(INTERRUPT_ENABLE, if on { IER_RECEIVE | IER_TRANSMIT } else { IER_RECEIVE });
+            write(
+                INTERRUPT_ENABLE,
+                if on {
+                    IER_RECEIVE | IER_TRANSMIT
+                } else {
+                    IER_RECEIVE
+                },
+            );
         }
     }
 }
@@ -188,8 +195,8 @@ impl Uart {
             let was_empty = port.tx.is_empty();
             port.pump();
             // Writers are woken when half the ring is free, and drainers at its end.
-            has_room = (!had_room && port.tx.len() < TX_BYTES / 2)
-                || (!was_empty && port.tx.is_empty());
+            has_room =
+                (!had_room && port.tx.len() < TX_BYTES / 2) || (!was_empty && port.tx.is_empty());
         }
         if got {
             self.received.wake_all();

@@ -337,6 +337,12 @@ impl Task {
             None => panic!("an ended thread was asked for its files"),
         }
     }
+    /// Gives the task descriptors of its own if it shares them (CLOSE_RANGE_UNSHARE). ENOMEM.
+    pub fn unshare_files(&self) -> Result<()> {
+        let copy = Arc::new(self.files().duplicate()?);
+        self.files.set(Some(copy));
+        Ok(())
+    }
     /// As [`Task::files`]; `None` once the thread ended.
     pub fn try_files(&self) -> Option<Arc<FdTable>> {
         self.files.get()

@@ -2,6 +2,8 @@
 //! and returns `Result<isize>`; what it does is the business of the layers below.
 
 mod args;
+mod file;
+mod poll;
 pub mod table;
 
 pub use args::{Args, FromArg, SyscallResult};

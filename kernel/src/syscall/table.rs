@@ -9,7 +9,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::Row;
+use super::{Row, file, poll};
+use crate::abi;
+use crate::mm::UserAddr;
+use crate::vm::UserPtr;
 
 macro_rules! table {
     ($($nr:ident $name:literal = $handler:path [$($arg:ident),*] ($($param:ident: $t:ty),*);)*) => {
@@ -35,6 +38,46 @@ macro_rules! table {
 
 table! {
     // ---- file (descriptors, I/O, polling) ----
+    __NR_read "read" = file::read [] (fd: i32, buf: UserAddr, count: usize);
+    __NR_write "write" = file::write [] (fd: i32, buf: UserAddr, count: usize);
+    __NR_readv "readv" = file::readv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
+    __NR_writev "writev" = file::writev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
+    __NR_pread64 "pread64" = file::pread64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
+    __NR_pwrite64 "pwrite64" = file::pwrite64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
+    __NR_preadv "preadv" = file::preadv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
+    __NR_pwritev "pwritev" = file::pwritev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
+    __NR_preadv2 "preadv2" = file::preadv2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
+    __NR_pwritev2 "pwritev2" = file::pwritev2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
+    __NR_lseek "lseek" = file::lseek [] (fd: i32, offset: i64, whence: u32);
+    __NR_close "close" = file::close [] (fd: i32);
+    __NR_close_range "close_range" = file::close_range [] (first: u32, last: u32, flags: u32);
+    __NR_dup "dup" = file::dup [] (fd: i32);
+    __NR_dup2 "dup2" = file::dup2 [] (old: i32, new: i32);
+    __NR_dup3 "dup3" = file::dup3 [] (old: i32, new: i32, flags: u32);
+    __NR_pipe "pipe" = file::pipe [] (fds: UserPtr<[i32; 2]>);
+    __NR_pipe2 "pipe2" = file::pipe2 [] (fds: UserPtr<[i32; 2]>, flags: u32);
+    __NR_fcntl "fcntl" = file::fcntl [] (fd: i32, cmd: u32, arg: u64);
+    __NR_ioctl "ioctl" = file::ioctl [] (fd: i32, cmd: u32, arg: u64);
+    __NR_fsync "fsync" = file::fsync [] (fd: i32);
+    __NR_fdatasync "fdatasync" = file::fdatasync [] (fd: i32);
+    __NR_ftruncate "ftruncate" = file::ftruncate [] (fd: i32, len: i64);
+    __NR_sendfile "sendfile" = file::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);
+    __NR_copy_file_range "copy_file_range" = file::copy_file_range [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, count: usize, flags: u32);
+    __NR_eventfd "eventfd" = file::eventfd [] (initial: u32);
+    __NR_eventfd2 "eventfd2" = file::eventfd2 [] (initial: u32, flags: u32);
+    __NR_timerfd_create "timerfd_create" = file::timerfd_create [] (clock: u32, flags: u32);
+    __NR_timerfd_settime "timerfd_settime" = file::timerfd_settime [] (fd: i32, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>);
+    __NR_timerfd_gettime "timerfd_gettime" = file::timerfd_gettime [] (fd: i32, out: UserPtr<[i64; 4]>);
+    __NR_poll "poll" = poll::poll [] (fds: UserPtr<abi::pollfd>, count: u32, timeout_ms: i32);
+    __NR_ppoll "ppoll" = poll::ppoll [] (fds: UserPtr<abi::pollfd>, count: u32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, size: usize);
+    __NR_select "select" = poll::select [] (n: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<[i64; 2]>);
+    __NR_pselect6 "pselect6" = poll::pselect6 [] (n: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<[i64; 2]>, mask: UserPtr<[u64; 2]>);
+    __NR_epoll_create "epoll_create" = poll::epoll_create [] (size: i32);
+    __NR_epoll_create1 "epoll_create1" = poll::epoll_create1 [] (flags: u32);
+    __NR_epoll_ctl "epoll_ctl" = poll::epoll_ctl [] (epfd: i32, op: u32, fd: i32, event: UserPtr<abi::epoll_event>);
+    __NR_epoll_wait "epoll_wait" = poll::epoll_wait [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout_ms: i32);
+    __NR_epoll_pwait "epoll_pwait" = poll::epoll_pwait [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, size: usize);
+    __NR_epoll_pwait2 "epoll_pwait2" = poll::epoll_pwait2 [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, size: usize);
     // ---- fs (paths, directories, mounts) ----
     // ---- memory ----
     // ---- process ----

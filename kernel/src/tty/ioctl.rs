@@ -7,7 +7,7 @@ use super::ldisc::Settings;
 use crate::abi::{self, ioctl as cmd};
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
-use crate::process::session::{self, ControllingTty};
+use crate::process::session;
 use crate::vm::UserPtr;
 
 /// When new settings take effect (tcsetattr's actions).
@@ -128,7 +128,10 @@ fn check_may_change(tty: &Tty) -> Result<()> {
 /// Whether `tty` controls the caller's session (ENOTTY otherwise).
 fn require_controlling(tty: &Tty) -> Result<Arc<crate::process::Task>> {
     let task = crate::process::try_current().ok_or(Errno::ENOTTY)?;
-    let mine = task.process().controlling_tty().is_some_and(|t| t.device() == tty.device);
+    let mine = task
+        .process()
+        .controlling_tty()
+        .is_some_and(|t| t.device() == tty.device);
     if mine { Ok(task) } else { Err(Errno::ENOTTY) }
 }
 
@@ -244,7 +247,11 @@ pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
 
 /// tcflow(TCIOFF/TCION): sends the stop or start character to the other end.
 fn flow_byte(tty: &Tty, action: u32) -> Result<isize> {
-    let index = if action == abi::TCIOFF { abi::VSTOP } else { abi::VSTART };
+    let index = if action == abi::TCIOFF {
+        abi::VSTOP
+    } else {
+        abi::VSTART
+    };
     let byte = tty.state.lock().ldisc.settings().cc[index as usize];
     if byte != 0 {
         tty.driver.write(&[byte]);

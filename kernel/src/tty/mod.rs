@@ -71,14 +71,22 @@ pub const fn makedev(major: u64, minor: u64) -> u64 {
 impl Tty {
     /// A terminal on `driver`; `device` as [`makedev`] makes it.
     pub fn new(name: &'static str, device: u64, driver: Arc<dyn TtyDriver>) -> Arc<Tty> {
-        let winsize = abi::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+        let winsize = abi::winsize {
+            ws_row: 0,
+            ws_col: 0,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         Arc::new(Tty {
             name,
             device,
             driver,
             state: SpinLock::new(
                 Rank::Object,
-                State { ldisc: LineDiscipline::default(), winsize },
+                State {
+                    ldisc: LineDiscipline::default(),
+                    winsize,
+                },
             ),
             output: Mutex::new(()),
             hung_up: AtomicBool::new(false),
@@ -178,7 +186,11 @@ impl Tty {
                 deadline = deadline.or_else(|| Some(time::now_ns() + tenths * 100_000_000));
             }
             if of.nonblocking() {
-                return if total > 0 { Ok(total) } else { Err(Errno::EAGAIN) };
+                return if total > 0 {
+                    Ok(total)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             let waited = self.readable.wait_interruptible(deadline, || {
                 let state = self.state.lock();
@@ -219,9 +231,14 @@ impl Tty {
             }
             if !self.can_write() {
                 if of.nonblocking() {
-                    return if done > 0 { Ok(done) } else { Err(Errno::EAGAIN) };
+                    return if done > 0 {
+                        Ok(done)
+                    } else {
+                        Err(Errno::EAGAIN)
+                    };
                 }
-                self.wait_writable().or_else(|e| if done > 0 { Ok(()) } else { Err(e) })?;
+                self.wait_writable()
+                    .or_else(|e| if done > 0 { Ok(()) } else { Err(e) })?;
                 if !self.can_write() && done > 0 {
                     return Ok(done);
                 }
@@ -247,9 +264,7 @@ impl Tty {
                 if rest.is_empty() || self.hung_up.load(SeqCst) {
                     break;
                 }
-                let ready = || {
-                    (self.driver.room() > 0 || self.hung_up.load(SeqCst)).then_some(())
-                };
+                let ready = || (self.driver.room() > 0 || self.hung_up.load(SeqCst)).then_some(());
                 if self.writable.wait_killable(ready).is_err() {
                     return Err(Errno::EINTR);
                 }
