@@ -340,7 +340,7 @@ impl Task {
     /// Gives the task descriptors of its own if it shares them (CLOSE_RANGE_UNSHARE). ENOMEM.
     pub fn unshare_files(&self) -> Result<()> {
         let copy = Arc::new(self.files().duplicate()?);
-        self.files.set(Some(copy));
+        drop(self.files.swap(Some(copy)));
         Ok(())
     }
     /// As [`Task::files`]; `None` once the thread ended.
