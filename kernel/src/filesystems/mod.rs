@@ -1,1 +1,3 @@
-//! Filesystems, behind the traits of `vfs`. Only `init` names them. (Skeleton.)
+//! Filesystems, behind the traits of `vfs`. Only `init` names them.
+
+pub mod memfs;

@@ -227,6 +227,10 @@ impl<'a> IoSource<'a> {
             done: 0,
         }
     }
+    /// Takes no more than `len` further bytes.
+    pub fn limit(&mut self, len: usize) {
+        self.remaining = self.remaining.min(len);
+    }
     /// Bytes left to take.
     pub fn remaining(&self) -> usize {
         self.remaining

@@ -1,0 +1,374 @@
+//! Dentries: names bound to inodes, and the cache of them, misses included.
+//!
+//! A dentry's parent and name change under rename; its inode never does. The cache owns one
+//! reference to each cached dentry and lets go of the least recently used ones that nobody
+//! else holds. A directory's `entries` lock is held (shared) over a lookup that asks the
+//! filesystem and (exclusive) over every change, so that the cache never says what the
+//! filesystem does not.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use foldhash::fast::FixedState;
+
+use super::dcache::LruMap;
+use super::inode::Inode;
+use super::super_block::Super;
+use crate::abi;
+use crate::error::{Errno, Result};
+use crate::sched::RwLock;
+use crate::sync::{Rank, SpinLock};
+
+/// A name in the tree and the inode it leads to.
+pub struct Dentry {
+    /// Unique, never reused.
+    pub id: u64,
+    /// The filesystem.
+    pub sb: Arc<Super>,
+    /// What the name leads to.
+    pub inode: Arc<dyn Inode>,
+    place: SpinLock<Place>,
+    /// The name is gone (unlink, rmdir, replaced by rename).
+    deleted: AtomicBool,
+    /// Mounts on top of it.
+    mounts: AtomicU32,
+    /// The directory lock, see the module's head.
+    pub(super) entries: RwLock<()>,
+}
+
+struct Place {
+    /// `None` for a filesystem's root and for objects outside the tree.
+    parent: Option<Arc<Dentry>>,
+    name: Arc<[u8]>,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl Dentry {
+    fn make(
+        sb: Arc<Super>,
+        inode: Arc<dyn Inode>,
+        parent: Option<Arc<Dentry>>,
+        name: &[u8],
+    ) -> Arc<Dentry> {
+        Arc::new(Dentry {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            sb,
+            inode,
+            place: SpinLock::new(
+                Rank::Object,
+                Place {
+                    parent,
+                    name: name.into(),
+                },
+            ),
+            deleted: AtomicBool::new(false),
+            mounts: AtomicU32::new(0),
+            entries: RwLock::new(()),
+        })
+    }
+    /// A filesystem's root, or an object that no directory holds.
+    pub fn root(sb: Arc<Super>, inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        Self::make(sb, inode, None, b"")
+    }
+    /// An object outside every directory that calls itself `name` in /proc.
+    pub fn detached(sb: Arc<Super>, inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Dentry> {
+        Self::make(sb, inode, None, name)
+    }
+    /// The directory that holds it.
+    pub fn parent(&self) -> Option<Arc<Dentry>> {
+        self.place.lock().parent.clone()
+    }
+    /// Its name there.
+    pub fn name(&self) -> Arc<[u8]> {
+        self.place.lock().name.clone()
+    }
+    /// Parent and name as they were at one moment.
+    pub fn place(&self) -> (Option<Arc<Dentry>>, Arc<[u8]>) {
+        let place = self.place.lock();
+        (place.parent.clone(), place.name.clone())
+    }
+    /// Type bits of the inode's mode.
+    pub fn kind(&self) -> u32 {
+        self.inode.perm().mode & abi::S_IFMT
+    }
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind() == abi::S_IFDIR
+    }
+    /// Whether it is a symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.kind() == abi::S_IFLNK
+    }
+    /// Whether its name is gone.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted.load(Ordering::Acquire)
+    }
+    /// Whether something is mounted on it (somewhere).
+    pub fn is_mountpoint(&self) -> bool {
+        self.mounts.load(Ordering::Acquire) > 0
+    }
+    pub(super) fn add_mount(&self) {
+        self.mounts.fetch_add(1, Ordering::AcqRel);
+    }
+    pub(super) fn remove_mount(&self) {
+        self.mounts.fetch_sub(1, Ordering::AcqRel);
+    }
+    /// Whether `self` is `other` or lies above it. Stable only under the rename lock.
+    pub fn is_ancestor_of(self: &Arc<Self>, other: &Arc<Dentry>) -> bool {
+        let mut at = Some(other.clone());
+        while let Some(d) = at {
+            if Arc::ptr_eq(self, &d) {
+                return true;
+            }
+            at = d.parent();
+        }
+        false
+    }
+
+    /// The entry `name` of this directory; `None` when there is none.
+    pub fn lookup(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        if let Some(known) = cached(self, name) {
+            return Ok(known);
+        }
+        let _shared = self.entries.read();
+        self.lookup_locked(name)
+    }
+
+    /// As [`Dentry::lookup`], with `entries` held by the caller.
+    pub(super) fn lookup_locked(self: &Arc<Self>, name: &[u8]) -> Result<Option<Arc<Dentry>>> {
+        if let Some(known) = cached(self, name) {
+            return Ok(known);
+        }
+        if self.is_deleted() {
+            return Err(Errno::ENOENT);
+        }
+        match self.inode.lookup(name) {
+            Ok(inode) => Ok(Some(self.add(name, inode))),
+            Err(Errno::ENOENT) => {
+                if self.inode.caches_names() {
+                    store(self, name, Slot::Nothing { sb: self.sb.id });
+                }
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Binds `name` to `inode`, unless a parallel lookup already did. `entries` is held.
+    pub(super) fn add(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
+        let new = Self::make(self.sb.clone(), inode, Some(self.clone()), name);
+        store_new(self, name, new)
+    }
+
+    /// The name of `child` in this directory is gone. `entries` is held exclusively.
+    pub(super) fn remove(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
+        child.deleted.store(true, Ordering::Release);
+        if self.inode.caches_names() {
+            store(self, name, Slot::Nothing { sb: self.sb.id });
+        } else {
+            forget(self, name);
+        }
+    }
+
+    /// `child` moves to `new_dir`/`new_name`. Both directories are held exclusively.
+    pub(super) fn moved(
+        self: &Arc<Self>,
+        name: &[u8],
+        child: &Arc<Dentry>,
+        new_dir: &Arc<Dentry>,
+        new_name: &[u8],
+    ) {
+        let name_now: Arc<[u8]> = new_name.into();
+        store(self, name, Slot::Nothing { sb: self.sb.id });
+        let old = {
+            let mut place = child.place.lock();
+            place.name = name_now;
+            place.parent.replace(new_dir.clone())
+        };
+        drop(old);
+        store(new_dir, new_name, Slot::Entry(child.clone()));
+    }
+
+    /// `a` (here as `name`) and `b` (in `new_dir` as `new_name`) swap places.
+    pub(super) fn swapped(
+        self: &Arc<Self>,
+        name: &[u8],
+        a: &Arc<Dentry>,
+        new_dir: &Arc<Dentry>,
+        new_name: &[u8],
+        b: &Arc<Dentry>,
+    ) {
+        self.moved(name, a, new_dir, new_name);
+        let here: Arc<[u8]> = name.into();
+        let old = {
+            let mut place = b.place.lock();
+            place.name = here;
+            place.parent.replace(self.clone())
+        };
+        drop(old);
+        store(self, name, Slot::Entry(b.clone()));
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // A long chain of directories must not unwind recursively on a kernel stack.
+        let mut next = self.place.lock().parent.take();
+        while let Some(dentry) = next {
+            next = Arc::into_inner(dentry).and_then(|d| d.place.lock().parent.take());
+        }
+    }
+}
+
+/// What the cache knows of a name.
+enum Slot {
+    Entry(Arc<Dentry>),
+    /// There is nothing of that name, on filesystem `sb`.
+    Nothing {
+        sb: u64,
+    },
+}
+
+const SHARDS: usize = 64;
+/// Entries per shard; see [`set_capacity`].
+static SHARD_LIMIT: AtomicUsize = AtomicUsize::new(256);
+static CACHE: [SpinLock<LruMap<Slot>>; SHARDS] =
+    [const { SpinLock::new(Rank::Vfs, LruMap::new()) }; SHARDS];
+
+/// Bounds the cache to about `bytes` of memory.
+pub fn set_capacity(bytes: usize) {
+    /// A dentry, its cache node, its name and a small inode.
+    const ENTRY_BYTES: usize = 640;
+    let limit = (bytes / ENTRY_BYTES / SHARDS).max(16);
+    SHARD_LIMIT.store(limit, Ordering::Relaxed);
+}
+
+/// Secret of this boot, so that names cannot be chosen to collide.
+fn seed() -> u64 {
+    static SEED: AtomicU64 = AtomicU64::new(0);
+    match SEED.load(Ordering::Relaxed) {
+        0 => {
+            let new = crate::arch::tsc() | 1;
+            match SEED.compare_exchange(0, new, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => new,
+                Err(first) => first,
+            }
+        }
+        seed => seed,
+    }
+}
+
+fn hash(dir: u64, name: &[u8]) -> u64 {
+    let mut hasher = FixedState::with_seed(seed()).build_hasher();
+    hasher.write_u64(dir);
+    hasher.write(name);
+    hasher.finish()
+}
+
+fn shard(hash: u64) -> &'static SpinLock<LruMap<Slot>> {
+    // The table inside uses the top and low bits; take some from between.
+    &CACHE[(hash >> 40) as usize % SHARDS]
+}
+
+/// `Some(None)`: known to be absent.
+fn cached(dir: &Arc<Dentry>, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
+    let hash = hash(dir.id, name);
+    let found = match shard(hash).lock().get(hash, dir.id, name)? {
+        Slot::Entry(d) => Some(d.clone()),
+        Slot::Nothing { .. } => None,
+    };
+    if let Some(d) = &found
+        && !d.inode.still_valid()
+    {
+        forget(dir, name);
+        return None;
+    }
+    Some(found)
+}
+
+fn store(dir: &Arc<Dentry>, name: &[u8], slot: Slot) {
+    let hash = hash(dir.id, name);
+    let mut out = Vec::new();
+    let old = {
+        let mut map = shard(hash).lock();
+        let old = map.insert(hash, dir.id, name, slot);
+        shrink(&mut map, &mut out);
+        old
+    };
+    // Dropped without the lock: it may be an inode's last reference.
+    drop((old, out));
+}
+
+fn store_new(dir: &Arc<Dentry>, name: &[u8], new: Arc<Dentry>) -> Arc<Dentry> {
+    let hash = hash(dir.id, name);
+    let mut out = Vec::new();
+    let mut map = shard(hash).lock();
+    if let Some(Slot::Entry(first)) = map.get(hash, dir.id, name) {
+        let first = first.clone();
+        drop(map);
+        return first;
+    }
+    let old = map.insert(hash, dir.id, name, Slot::Entry(new.clone()));
+    shrink(&mut map, &mut out);
+    drop(map);
+    drop((old, out));
+    new
+}
+
+fn forget(dir: &Arc<Dentry>, name: &[u8]) {
+    let hash = hash(dir.id, name);
+    let old = shard(hash).lock().remove(hash, dir.id, name);
+    drop(old);
+}
+
+fn shrink(map: &mut LruMap<Slot>, out: &mut Vec<Slot>) {
+    let limit = SHARD_LIMIT.load(Ordering::Relaxed);
+    if map.len() > limit {
+        let surplus = map.len() - limit;
+        map.evict(surplus, surplus + 8, unused, out);
+    }
+}
+
+/// Only the cache holds it. Nobody can come to hold it meanwhile: references are made under
+/// the shard's lock, or from references.
+fn unused(slot: &Slot) -> bool {
+    match slot {
+        Slot::Entry(d) => Arc::strong_count(d) == 1,
+        Slot::Nothing { .. } => true,
+    }
+}
+
+/// Forgets every name of filesystem `sb` (it is going away).
+pub(super) fn forget_super(sb: u64) {
+    for shard in &CACHE {
+        let mut out = Vec::new();
+        shard.lock().drain_if(
+            |slot| match slot {
+                Slot::Entry(d) => d.sb.id == sb,
+                Slot::Nothing { sb: of } => *of == sb,
+            },
+            &mut out,
+        );
+    }
+}
+
+/// Gives memory back: drops up to `count` unused entries; returns how many went.
+pub fn shrink_by(count: usize) -> usize {
+    let mut gone = 0;
+    for shard in &CACHE {
+        if gone >= count {
+            break;
+        }
+        let mut out = Vec::new();
+        {
+            let mut map = shard.lock();
+            let len = map.len();
+            map.evict((count / SHARDS).max(1), len, unused, &mut out);
+        }
+        gone += out.len();
+    }
+    gone
+}
