@@ -29,10 +29,10 @@ esac
 
 args=(
     -name oxbow -machine q35 -accel "$accel" -cpu "${CPU:-max}" -smp "${CPUS:-2}" -m "${MEMORY:-256}"
-    -drive "if=none,id=root,file=$IMAGE,format=qcow2,discard=unmap" -device virtio-blk-pci,drive=root
+    # Only what is listed: a CD drive, a floppy or a network card's boot ROM would cost time at every boot.
+    -nodefaults
+    -drive "if=none,id=root,file=$IMAGE,format=qcow2,discard=unmap" -device virtio-blk-pci,drive=root,bootindex=0
     -device virtio-rng-pci
-    # No network card while the kernel has no network: its boot ROM would only cost time.
-    -nic none
     # Ctrl-C and Ctrl-Z go to the guest; Ctrl-A X leaves.
     -serial mon:stdio
 )
@@ -61,7 +61,7 @@ case $how in
 console) args+=(-display none) ;;
 window)
     qemu-system-x86_64 -display help | grep -qx sdl || die "this QEMU has no SDL display." "Debian: apt-get install qemu-system-gui"
-    args+=(-display sdl)
+    args+=(-display sdl -vga std)
     ;;
 debug)
     args+=(-display none -s -S)
