@@ -7,14 +7,16 @@
 pub mod anon;
 pub mod epoll;
 pub mod eventfd;
+pub mod lock;
 pub mod pipe;
 pub mod poll;
+pub mod range_lock;
 pub mod table;
 pub mod timerfd;
 
 use alloc::sync::Arc;
 use core::any::Any;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::abi;
 use crate::error::{Errno, Result};
@@ -114,6 +116,8 @@ pub struct OpenFile {
     pos: Mutex<u64>,
     /// Where in the tree it was opened (`vfs` knows the type); `None` for pipes and the like.
     location: Option<Arc<dyn Any + Send + Sync>>,
+    /// It may hold `flock` or OFD locks, which end with it.
+    has_locks: AtomicBool,
 }
 
 impl OpenFile {
@@ -124,6 +128,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
             location: None,
+            has_locks: AtomicBool::new(false),
         })
     }
     /// As [`OpenFile::new`], for a file that was opened by name: `location` is its place in
@@ -138,6 +143,7 @@ impl OpenFile {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
             location: Some(location),
+            has_locks: AtomicBool::new(false),
         })
     }
     /// What [`OpenFile::new_at`] was told.
@@ -227,8 +233,20 @@ impl OpenFile {
         *pos = self.file.read_dir(self, *pos, sink)?;
         Ok(())
     }
+    /// A lock was taken through this description ([`lock`]).
+    fn note_locks(&self) {
+        self.has_locks.store(true, Ordering::Relaxed);
+    }
     /// The position (fdinfo).
     pub fn position(&self) -> u64 {
         *self.pos.lock()
+    }
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        if *self.has_locks.get_mut() {
+            lock::release_description(self);
+        }
     }
 }

@@ -107,22 +107,24 @@ impl Drop for Reservation<'_> {
     }
 }
 
-/// Tells a description that one of its descriptors went away.
-fn closed(slot: Slot) -> bool {
-    match slot {
-        Slot::Open { file, .. } => {
-            file.file.flush(&file);
-            true
-        }
-        _ => false,
-    }
-}
-
 impl FdTable {
     /// An empty table.
     pub fn new() -> FdTable {
         FdTable {
             inner: SpinLock::new(Rank::Object, Slots::default()),
+        }
+    }
+
+    /// What identifies the table as the owner of POSIX locks ([`super::lock`]).
+    pub fn lock_owner(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// One of the table's descriptors went away.
+    fn closed(&self, slot: Slot) {
+        if let Slot::Open { file, .. } = slot {
+            file.file.flush(&file);
+            super::lock::release_posix(self.lock_owner(), &file);
         }
     }
 
@@ -186,7 +188,7 @@ impl FdTable {
                 },
             )
         };
-        closed(old);
+        self.closed(old);
         Ok(fd)
     }
 
@@ -200,7 +202,7 @@ impl FdTable {
             }
             inner.release(i)
         };
-        closed(old);
+        self.closed(old);
         Ok(())
     }
 
@@ -224,7 +226,7 @@ impl FdTable {
                 }
                 inner.release(i)
             };
-            closed(old);
+            self.closed(old);
         }
     }
 
@@ -287,7 +289,7 @@ impl FdTable {
                 fd = i + 1;
                 inner.release(i)
             };
-            closed(old);
+            self.closed(old);
         }
     }
 

@@ -57,6 +57,7 @@ table! {
     __NR_pipe "pipe" = file::pipe [] (fds: UserPtr<[i32; 2]>);
     __NR_pipe2 "pipe2" = file::pipe2 [] (fds: UserPtr<[i32; 2]>, flags: u32);
     __NR_fcntl "fcntl" = file::fcntl [] (fd: i32, cmd: u32, arg: u64);
+    __NR_flock "flock" = file::flock [] (fd: i32, operation: u32);
     __NR_ioctl "ioctl" = file::ioctl [] (fd: i32, cmd: u32, arg: u64);
     __NR_fsync "fsync" = file::fsync [] (fd: i32);
     __NR_fdatasync "fdatasync" = file::fdatasync [] (fd: i32);
