@@ -19,7 +19,7 @@
 //! | L2 | [`time`], [`sched`] | threads, run queues, wait queues, sleeping locks; knows no process |
 //! | L3 | [`vm`] | address spaces, faults, page cache, user copies; may sleep |
 //! | L4 | [`security`], [`file`] | credentials; the `File` trait, fd table, poll/epoll, pipes |
-//! | L5 | [`block`], [`vfs`] | own the traits that drivers and filesystems implement |
+//! | L5 | [`block`], [`vfs`], [`net`] | own the traits that drivers and filesystems implement |
 //! | L6 | [`process`] | process, fork, exec, exit/wait, signals, futex, sessions |
 //! | L7 | [`tty`] | line discipline, terminals |
 //! | L8 | [`drivers`], [`filesystems`] | plug-ins behind lower traits; only `init` names them |
@@ -47,6 +47,7 @@ pub mod file;
 pub mod security;
 
 pub mod block;
+pub mod net;
 pub mod vfs;
 
 pub mod process;

@@ -3,6 +3,7 @@
 
 mod args;
 mod file;
+mod net;
 mod poll;
 pub mod table;
 

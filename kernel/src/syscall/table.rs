@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Row, file, poll};
+use super::{Row, file, net, poll};
 use crate::abi;
 use crate::mm::UserAddr;
 use crate::vm::UserPtr;
@@ -79,6 +79,18 @@ table! {
     __NR_epoll_wait "epoll_wait" = poll::epoll_wait [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout_ms: i32);
     __NR_epoll_pwait "epoll_pwait" = poll::epoll_pwait [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout_ms: i32, mask: UserPtr<u64>, size: usize);
     __NR_epoll_pwait2 "epoll_pwait2" = poll::epoll_pwait2 [] (epfd: i32, events: UserPtr<abi::epoll_event>, max: i32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, size: usize);
+    // ---- net ----
+    __NR_socket "socket" = net::socket [] (family: u32, kind: u32, protocol: u32);
+    __NR_socketpair "socketpair" = net::socketpair [] (family: u32, kind: u32, protocol: u32, fds: UserPtr<[i32; 2]>);
+    __NR_sendto "sendto" = net::sendto [] (fd: i32, buf: UserAddr, len: usize, flags: u32, address: UserAddr, address_len: u32);
+    __NR_recvfrom "recvfrom" = net::recvfrom [] (fd: i32, buf: UserAddr, len: usize, flags: u32, address: UserAddr, address_len: UserPtr<u32>);
+    __NR_sendmsg "sendmsg" = net::sendmsg [] (fd: i32, message: UserPtr<[u64; 7]>, flags: u32);
+    __NR_recvmsg "recvmsg" = net::recvmsg [] (fd: i32, message: UserPtr<[u64; 7]>, flags: u32);
+    __NR_shutdown "shutdown" = net::shutdown [] (fd: i32, how: u32);
+    __NR_getsockopt "getsockopt" = net::getsockopt [] (fd: i32, level: u32, option: u32, value: UserAddr, len: UserPtr<u32>);
+    __NR_setsockopt "setsockopt" = net::setsockopt [] (fd: i32, level: u32, option: u32, value: UserAddr, len: u32);
+    __NR_getsockname "getsockname" = net::getsockname [] (fd: i32, address: UserAddr, len: UserPtr<u32>);
+    __NR_getpeername "getpeername" = net::getpeername [] (fd: i32, address: UserAddr, len: UserPtr<u32>);
     // ---- fs (paths, directories, mounts) ----
     // ---- memory ----
     // ---- process ----
