@@ -13,8 +13,9 @@ use oxbow_loader_core::elf::Kernel;
 use oxbow_loader_core::fat::{Fat, FatError, Node};
 use oxbow_loader_core::load::{self, Loaded, MAX_CMDLINE, Request};
 use oxbow_loader_core::memory::{self, RegionList};
+use oxbow_loader_core::seal::Sealed;
 use oxbow_loader_core::serial::Serial;
-use oxbow_loader_core::{LoadError, PAGE_SIZE, align_down, align_up, gpt, jump, seal};
+use oxbow_loader_core::{LoadError, PAGE_SIZE, align_down, align_up, gpt, jump};
 
 const KERNEL: &str = "/oxbow/kernel";
 const CMDLINE: &str = "/oxbow/cmdline";
@@ -61,7 +62,9 @@ fn boot() -> Result<core::convert::Infallible, LoadError> {
     let file = fat
         .read(node, buffer)
         .map_err(|e| LoadError::File(KERNEL, e))?;
-    let kernel = Kernel::parse(seal::open(file)?)?;
+    let sealed = Sealed::check(file)?;
+    let (block, buffer) = take_top(block, sealed.unpacked_len())?;
+    let kernel = Kernel::parse(sealed.unpack(buffer)?)?;
 
     let mode = video::pick();
     let features = Features::detect();

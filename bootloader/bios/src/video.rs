@@ -90,9 +90,17 @@ fn query(number: u16) -> Option<Mode> {
     })
 }
 
-/// Sets `mode` with its linear framebuffer; `false` when the BIOS refuses.
+/// Sets `mode` with its linear framebuffer, black; `false` when the BIOS refuses.
 pub fn set(mode: &Mode) -> bool {
-    vbe(2, u32::from(mode.number) | 0x4000, 0).is_some()
+    // 0x8000: memory is left as it is. Some BIOSes take several milliseconds to clear it.
+    let set = vbe(2, u32::from(mode.number) | 0xc000, 0).is_some();
+    if set {
+        let Screen { phys, info } = mode.screen;
+        // SAFETY: the framebuffer that the BIOS just described, in the first 4 GiB, which are
+        // mapped; no reference to it exists.
+        unsafe { (phys as *mut u8).write_bytes(0, info.byte_len) };
+    }
+    set
 }
 
 /// Writes to the screen in the text mode the BIOS left, through the BIOS.

@@ -4,7 +4,7 @@
 //! A front (`bootloader/bios`, `bootloader/uefi`) fetches the kernel and the command line,
 //! asks the firmware for memory map, RSDP and framebuffer, and then:
 //!
-//! 1. [`seal::open`] checks the file against the checksum the image builder appended;
+//! 1. [`seal::Sealed`] checks the file against its checksum and unpacks it;
 //! 2. [`elf::Kernel::parse`] validates the ELF file;
 //! 3. [`load::arena_len`] says how much memory the kernel's world takes, the front finds it;
 //! 4. [`load::load`] places the segments, relocates them, builds the page tables, stack and

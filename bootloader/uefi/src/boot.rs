@@ -12,8 +12,9 @@ use oxbow_loader_core::disk::SECTOR;
 use oxbow_loader_core::elf::Kernel;
 use oxbow_loader_core::load::{self, MAX_CMDLINE, Request};
 use oxbow_loader_core::memory::{self, MAX_REGIONS, RegionList};
+use oxbow_loader_core::seal::Sealed;
 use oxbow_loader_core::serial::Serial;
-use oxbow_loader_core::{LoadError, jump, seal};
+use oxbow_loader_core::{LoadError, jump};
 use uefi::prelude::*;
 
 /// Boot services are gone: no more text on the screen.
@@ -45,7 +46,9 @@ fn boot(tsc_loader: u64) -> Result<Infallible, LoadError> {
     )?;
     let cmdline = load::cmdline(&cmdline_buf[..len])?;
     let file = volume.read_whole("/oxbow/kernel", cstr16!("\\oxbow\\kernel"))?;
-    let kernel = Kernel::parse(seal::open(file)?)?;
+    let sealed = Sealed::check(file)?;
+    let (_, buffer) = firmware::allocate((sealed.unpacked_len() as u64).max(1))?;
+    let kernel = Kernel::parse(sealed.unpack(buffer)?)?;
 
     let features = Features::detect();
     let mut storage = [MemoryRegion::empty(); MAX_REGIONS];

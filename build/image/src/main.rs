@@ -22,7 +22,7 @@ USAGE
       Makes a bootable disk: GPT with a BIOS boot partition, an EFI system
       partition (FAT16) and an ext2 root partition. The same input gives the
       same bytes, whoever builds it where and when.
-      --kernel ELF        kernel; packed: stripped, sealed with a checksum
+      --kernel ELF        kernel; packed: stripped, compressed, with a checksum
       --bios ELF          loader for BIOS
       --uefi EFI          loader for UEFI; without it the image starts on BIOS only
       --cmdline TEXT      kernel command line, or

@@ -12,7 +12,7 @@ const BIOS_BASE: u64 = 0x7c00;
 const STAGE2_LBA: usize = 0x1ac;
 
 /// What stays of a kernel: everything up to the last byte that a program header names,
-/// without the section headers, and a seal.
+/// without the section headers, compressed and sealed.
 pub fn kernel(file: &[u8]) -> Result<Vec<u8>> {
     let not_elf = |_| Error::text("not a 64-bit ELF file");
     let header = FileHeader64::<LE>::parse(file).map_err(not_elf)?;
@@ -31,9 +31,10 @@ pub fn kernel(file: &[u8]) -> Result<Vec<u8>> {
     out[40..48].fill(0);
     out[60..64].fill(0);
     elf::Kernel::parse(&out).map_err(|e| Error::text(e.to_string()))?;
-    let seal = seal::seal(&out);
-    out.extend(seal);
-    Ok(out)
+    let mut packed = lz4_flex::block::compress(&out);
+    let seal = seal::seal(&packed, out.len() as u64);
+    packed.extend(seal);
+    Ok(packed)
 }
 
 /// Boot sector and second stage of the BIOS loader.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Compression of the clusters.
-const COMPRESSION: &str = "compression_type=zlib";
+const COMPRESSION: &str = "compression_type=zstd";
 
 /// A raw disk beside the final image; removed when dropped.
 pub struct WorkFile(PathBuf);
