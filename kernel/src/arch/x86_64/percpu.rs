@@ -100,3 +100,35 @@ pub fn this() -> &'static CpuLocal {
         &*ptr
     }
 }
+
+/// The running thread, as `sched` stored it in [`CpuLocal::current`]. One instruction: a
+/// migration cannot come between finding the block and reading it.
+#[cfg(target_os = "none")]
+#[inline]
+pub fn current_ptr() -> *const () {
+    let ptr: *const ();
+    // SAFETY: GS points to this CPU's block; the field is a pointer.
+    unsafe {
+        core::arch::asm!("mov {}, gs:[{}]", out(reg) ptr,
+            const core::mem::offset_of!(CpuLocal, current),
+            options(nostack, preserves_flags, readonly));
+    }
+    ptr
+}
+
+/// Whether the interrupt that each CPU handles came in user mode.
+static INTERRUPTED_USER: [AtomicBool; super::MAX_CPUS] =
+    [const { AtomicBool::new(false) }; super::MAX_CPUS];
+
+/// Called first on every interrupt: where it came.
+#[inline]
+pub fn note_interrupted(from_user: bool) {
+    INTERRUPTED_USER[super::cpu_id()].store(from_user, Ordering::Relaxed);
+}
+
+/// Whether the interrupt that this CPU handles came in user mode: for sampled CPU times.
+/// Interrupts are off.
+#[inline]
+pub fn interrupted_user() -> bool {
+    INTERRUPTED_USER[super::cpu_id()].load(Ordering::Relaxed)
+}
