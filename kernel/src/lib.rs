@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | rule |
 //! | --- | --- | --- |
-//! | L0 | [`arch`], [`abi`], [`error`], [`log`] | imports nothing above; its assembly reaches `syscall` and `trap` by symbol |
+//! | L0 | [`arch`], [`abi`], [`cmdline`], [`error`], [`log`] | imports nothing above; its assembly reaches `syscall` and `trap` by symbol |
 //! | L1 | [`sync`], [`mm`] | never sleeps |
 //! | L2 | [`time`], [`sched`] | threads, run queues, wait queues, sleeping locks; knows no process |
 //! | L3 | [`vm`] | address spaces, faults, page cache, user copies; may sleep |
@@ -31,6 +31,7 @@ extern crate alloc;
 
 pub mod abi;
 pub mod arch;
+pub mod cmdline;
 pub mod error;
 #[macro_use]
 pub mod log;

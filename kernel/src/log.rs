@@ -64,17 +64,31 @@ pub fn set_console_level(level: u8) {
     CONSOLE_LEVEL.store(level, Ordering::Relaxed);
 }
 
+/// Set by a panic: from then on the lock is waited for only briefly, because its holder may
+/// have been stopped.
+static PANICKING: AtomicBool = AtomicBool::new(false);
+
+/// A panic began: records get through even if a stopped CPU holds the lock.
+pub fn enter_panic() {
+    PANICKING.store(true, Ordering::Release);
+}
+
 fn with_ring<R>(f: impl FnOnce(&mut Ring) -> R) -> R {
     let irq = crate::arch::irq_save();
+    let mut turns = 0u32;
     while LOCK
         .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
         .is_err()
     {
-        core::hint::spin_loop();
+        crate::arch::cpu::relax();
+        turns += 1;
+        if turns > 1_000_000 && PANICKING.load(Ordering::Acquire) {
+            break;
+        }
     }
     let ring: *mut Ring = &raw mut RING;
     // SAFETY: LOCK is held, so this is the only reference; interrupts are off, so no handler
-    // on this CPU can ask for it again.
+    // on this CPU can ask for it again. In a panic the holder was stopped.
     let result = f(unsafe { &mut *ring });
     LOCK.store(false, Ordering::Release);
     crate::arch::irq_restore(irq);

@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod frame;
+pub mod heap;
 pub mod mmio;
 pub mod page_table;
 pub mod stack;

@@ -165,9 +165,13 @@ pub fn count(vector: u8) -> u64 {
     COUNTS[vector as usize].load(Ordering::Relaxed)
 }
 
+/// Counts one interrupt.
+pub fn count_one(vector: u8) {
+    COUNTS[vector as usize].fetch_add(1, Ordering::Relaxed);
+}
+
 /// Runs a vector's handlers, newest first; false when it has none.
 pub fn run_handlers(vector: u8) -> bool {
-    COUNTS[vector as usize].fetch_add(1, Ordering::Relaxed);
     let mut node = HANDLERS[vector as usize].load(Ordering::Acquire);
     let any = !node.is_null();
     while !node.is_null() {

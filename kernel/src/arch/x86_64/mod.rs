@@ -8,6 +8,8 @@ pub mod cpu;
 #[cfg(target_os = "none")]
 pub mod descriptor;
 #[cfg(target_os = "none")]
+pub mod early_serial;
+#[cfg(target_os = "none")]
 pub mod entry;
 pub mod features;
 pub mod fpu;
@@ -18,7 +20,11 @@ pub mod ipi;
 pub mod irq;
 pub mod percpu;
 #[cfg(target_os = "none")]
+pub mod protect;
+#[cfg(target_os = "none")]
 pub mod regs;
+#[cfg(target_os = "none")]
+pub mod reset;
 pub mod tlb;
 pub mod trap_frame;
 pub mod user_copy;
