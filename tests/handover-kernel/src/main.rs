@@ -1,6 +1,6 @@
 //! Boots in the kernel's place, checks what the loader promises (docs/boot.md), prints what it
 //! found on the serial port, and ends QEMU through `isa-debug-exit`: status 33 when every
-//! promise was kept, 35 otherwise. `tests/handover-kernel/run` runs it on many machines.
+//! promise was kept, 35 otherwise. `tests/boot.rs` runs it on many machines.
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
