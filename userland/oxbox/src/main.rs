@@ -1,2 +1,117 @@
-//! The multi-call utilities.
-fn main() {}
+//! oxbox: the utilities of Oxbow in one binary.
+//!
+//! It runs the applet named by `argv[0]` (so `/bin/ls` is a link to it) or by
+//! its first argument. Most applets are uutils crates, linked in as they are
+//! ([`uu`]); what no crate offers is under [`applets`], one file per subject.
+//! The tables are the only place that knows which applets there are:
+//! `oxbox --list` prints them, and the image's links are made from that.
+
+mod applets;
+mod proc;
+mod sys;
+mod uu;
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::path::Path;
+
+/// Arguments of an applet, its own name first.
+type Args = Vec<OsString>;
+
+/// One utility.
+struct Applet {
+    name: &'static str,
+    /// Runs it; returns its exit status.
+    run: fn(Args) -> i32,
+}
+
+fn main() {
+    // As uutils' own binaries do: a closed pipe ends the writer quietly.
+    uucore::panic::preserve_inherited_sigpipe();
+    uucore::panic::mute_sigpipe_panic();
+
+    let mut args: Args = std::env::args_os().collect();
+    let mut name = applet_name(args.first());
+    if name == "oxbox" {
+        match args.get(1).and_then(|a| a.to_str()) {
+            Some("--list") => std::process::exit(list()),
+            None | Some("--help" | "-h") => {
+                usage();
+                std::process::exit(i32::from(args.len() < 2));
+            }
+            Some(_) => {}
+        }
+        args.remove(0);
+        name = applet_name(args.first());
+        uucore::set_utility_is_second_arg();
+    }
+    let Some(applet) = find(&name) else {
+        eprintln!("oxbox: {name}: no such applet");
+        std::process::exit(127);
+    };
+    let status = (applet.run)(args);
+    let flushed = std::io::stdout().flush();
+    std::process::exit(if flushed.is_err() && status == 0 {
+        1
+    } else {
+        status
+    });
+}
+
+/// The file name in `argv0`, less the dash of a login shell.
+fn applet_name(argv0: Option<&OsString>) -> String {
+    let name = argv0
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
+    name.strip_prefix('-').unwrap_or(&name).to_owned()
+}
+
+fn all() -> impl Iterator<Item = &'static Applet> {
+    uu::APPLETS.iter().chain(applets::APPLETS)
+}
+
+fn find(name: &str) -> Option<&'static Applet> {
+    all().find(|applet| applet.name == name)
+}
+
+/// Prints every applet's name, sorted, one per line.
+fn list() -> i32 {
+    let mut names: Vec<&str> = all().map(|applet| applet.name).collect();
+    names.sort_unstable();
+    let text = names.join("\n") + "\n";
+    i32::from(std::io::stdout().write_all(text.as_bytes()).is_err())
+}
+
+fn usage() {
+    println!(
+        "oxbox {}: {} utilities in one binary\n\
+         Usage: oxbox APPLET [ARGUMENT]...\n       \
+         oxbox --list",
+        env!("CARGO_PKG_VERSION"),
+        all().count()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = all().map(|applet| applet.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(count >= 100, "only {count} applets");
+    }
+
+    #[test]
+    fn name_comes_from_the_path() {
+        assert_eq!(applet_name(Some(&"/usr/bin/ls".into())), "ls");
+        assert_eq!(applet_name(Some(&"-sh".into())), "sh");
+        assert_eq!(applet_name(None), "");
+    }
+}

@@ -1,0 +1,80 @@
+//! The applets that are not whole crates of their own: thin fronts to library
+//! crates ([`tools`], [`archive`]), and what no library gives.
+
+mod archive;
+mod differ;
+mod dmesg;
+mod dump;
+mod memory;
+mod mounts;
+mod pager;
+mod power;
+mod ps;
+mod session;
+mod signals;
+mod text;
+mod tools;
+mod top;
+mod watch;
+
+use super::{Applet, Args};
+
+macro_rules! applets {
+    ($($name:literal => $run:path),* $(,)?) => {
+        &[$(Applet { name: $name, run: $run }),*]
+    };
+}
+
+/// Every applet of this kind, sorted by name.
+pub const APPLETS: &[Applet] = applets![
+    "awk" => tools::awk,
+    "cal" => text::cal,
+    "clear" => session::clear,
+    "cmp" => differ::cmp,
+    "diff" => differ::diff,
+    "dmesg" => dmesg::dmesg,
+    "egrep" => tools::egrep,
+    "fgrep" => tools::fgrep,
+    "find" => tools::find,
+    "flock" => session::flock,
+    "free" => memory::free,
+    "grep" => tools::grep,
+    "gunzip" => archive::gunzip,
+    "gzip" => archive::gzip,
+    "halt" => power::halt,
+    "hd" => dump::hd,
+    "help" => session::help,
+    "hexdump" => dump::hexdump,
+    "killall" => signals::killall,
+    "less" => pager::less,
+    "lsof" => memory::lsof,
+    "more" => pager::more,
+    "mount" => mounts::mount,
+    "mountpoint" => mounts::mountpoint,
+    "pgrep" => signals::pgrep,
+    "pidof" => signals::pidof,
+    "pkill" => signals::pkill,
+    "poweroff" => power::poweroff,
+    "ps" => ps::ps,
+    "pstree" => ps::pstree,
+    "reboot" => power::reboot,
+    "renice" => signals::renice,
+    "reset" => session::reset,
+    "rev" => text::rev,
+    "sed" => tools::sed,
+    "setsid" => session::setsid,
+    "strings" => dump::strings,
+    "sysctl" => memory::sysctl,
+    "tar" => archive::tar,
+    "time" => session::time,
+    "top" => top::top,
+    "tree" => text::tree,
+    "umount" => mounts::umount,
+    "uptime" => memory::uptime,
+    "w" => ps::w,
+    "watch" => watch::watch,
+    "which" => session::which,
+    "xargs" => tools::xargs,
+    "xxd" => dump::xxd,
+    "zcat" => archive::zcat,
+];

@@ -1,0 +1,133 @@
+//! Applets that come whole from the uutils crates: one row each.
+
+use super::{Applet, Args};
+
+/// Runs one uutils `uumain` after setting up its message catalogue, as the
+/// crates' own `main` does (`uucore::bin!`).
+macro_rules! uu {
+    ($($name:literal => $krate:ident),* $(,)?) => {
+        &[$(Applet {
+            name: $name,
+            run: |args: Args| {
+                catalogue(stringify!($krate));
+                $krate::uumain(args.into_iter())
+            },
+        }),*]
+    };
+}
+
+/// Loads the English messages of the crate `name` (usage, errors, formats);
+/// without them uutils prints message keys.
+fn catalogue(name: &str) {
+    if let Err(error) = uucore::locale::setup_localization(uucore::get_canonical_util_name(name)) {
+        eprintln!("oxbox: {name}: message catalogue: {error}");
+    }
+}
+
+/// Every applet of this kind, sorted by name.
+pub const APPLETS: &[Applet] = uu![
+    "[" => uu_test,
+    "arch" => uu_arch,
+    "b2sum" => uu_b2sum,
+    "base32" => uu_base32,
+    "base64" => uu_base64,
+    "basename" => uu_basename,
+    "basenc" => uu_basenc,
+    "cat" => uu_cat,
+    "chgrp" => uu_chgrp,
+    "chmod" => uu_chmod,
+    "chown" => uu_chown,
+    "chroot" => uu_chroot,
+    "cksum" => uu_cksum,
+    "comm" => uu_comm,
+    "cp" => uu_cp,
+    "csplit" => uu_csplit,
+    "cut" => uu_cut,
+    "date" => uu_date,
+    "dd" => uu_dd,
+    "df" => uu_df,
+    "dir" => uu_dir,
+    "dircolors" => uu_dircolors,
+    "dirname" => uu_dirname,
+    "du" => uu_du,
+    "echo" => uu_echo,
+    "env" => uu_env,
+    "expand" => uu_expand,
+    "expr" => uu_expr,
+    "factor" => uu_factor,
+    "false" => uu_false,
+    "fmt" => uu_fmt,
+    "fold" => uu_fold,
+    "groups" => uu_groups,
+    "head" => uu_head,
+    "hostid" => uu_hostid,
+    "hostname" => uu_hostname,
+    "id" => uu_id,
+    "install" => uu_install,
+    "join" => uu_join,
+    "kill" => uu_kill,
+    "link" => uu_link,
+    "ln" => uu_ln,
+    "logname" => uu_logname,
+    "ls" => uu_ls,
+    "md5sum" => uu_md5sum,
+    "mkdir" => uu_mkdir,
+    "mkfifo" => uu_mkfifo,
+    "mknod" => uu_mknod,
+    "mktemp" => uu_mktemp,
+    "mv" => uu_mv,
+    "nice" => uu_nice,
+    "nl" => uu_nl,
+    "nohup" => uu_nohup,
+    "nproc" => uu_nproc,
+    "numfmt" => uu_numfmt,
+    "od" => uu_od,
+    "paste" => uu_paste,
+    "pathchk" => uu_pathchk,
+    "pinky" => uu_pinky,
+    "pr" => uu_pr,
+    "printenv" => uu_printenv,
+    "printf" => uu_printf,
+    "ptx" => uu_ptx,
+    "pwd" => uu_pwd,
+    "readlink" => uu_readlink,
+    "realpath" => uu_realpath,
+    "rm" => uu_rm,
+    "rmdir" => uu_rmdir,
+    "seq" => uu_seq,
+    "sha1sum" => uu_sha1sum,
+    "sha224sum" => uu_sha224sum,
+    "sha256sum" => uu_sha256sum,
+    "sha384sum" => uu_sha384sum,
+    "sha512sum" => uu_sha512sum,
+    "shred" => uu_shred,
+    "shuf" => uu_shuf,
+    "sleep" => uu_sleep,
+    "sort" => uu_sort,
+    "split" => uu_split,
+    "stat" => uu_stat,
+    "stty" => uu_stty,
+    "sum" => uu_sum,
+    "sync" => uu_sync,
+    "tac" => uu_tac,
+    "tail" => uu_tail,
+    "tee" => uu_tee,
+    "test" => uu_test,
+    "timeout" => uu_timeout,
+    "touch" => uu_touch,
+    "tr" => uu_tr,
+    "true" => uu_true,
+    "truncate" => uu_truncate,
+    "tsort" => uu_tsort,
+    "tty" => uu_tty,
+    "uname" => uu_uname,
+    "unexpand" => uu_unexpand,
+    "uniq" => uu_uniq,
+    "unlink" => uu_unlink,
+    "users" => uu_users,
+    "vdir" => uu_vdir,
+    "wc" => uu_wc,
+    "who" => uu_who,
+    "whoami" => uu_whoami,
+    "yes" => uu_yes,
+];
