@@ -1,0 +1,2 @@
+# Read by interactive shells that are no login shells.
+. /etc/profile
