@@ -10,7 +10,7 @@
 
 mod pte;
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use pte::{Caching, KernelAccess, Pte, PteFlags};
 
@@ -99,26 +99,41 @@ const fn index(va: u64, level: u32) -> usize {
 pub struct PageTable<M: TableMemory> {
     root: PhysAddr,
     memory: M,
+    /// Tables below the root that were made since the tree was.
+    nr_made: AtomicUsize,
 }
 
 impl<M: TableMemory> PageTable<M> {
     /// A tree with an empty root.
     pub fn new(memory: M) -> Result<Self, OutOfMemory> {
         let root = memory.alloc_table()?;
-        Ok(Self { root, memory })
+        Ok(Self {
+            root,
+            memory,
+            nr_made: AtomicUsize::new(0),
+        })
     }
 
     /// The tree below `root`.
     ///
     /// # Safety
     /// `root` is a live top-level table in `memory`, and nobody else changes the tree.
-    pub const unsafe fn from_root(root: PhysAddr, memory: M) -> Self {
-        Self { root, memory }
+    pub unsafe fn from_root(root: PhysAddr, memory: M) -> Self {
+        Self {
+            root,
+            memory,
+            nr_made: AtomicUsize::new(0),
+        }
     }
 
     /// What CR3 gets.
     pub fn root(&self) -> PhysAddr {
         self.root
+    }
+
+    /// Tables of a space: the root and what was made below it.
+    pub fn nr_tables(&self) -> usize {
+        self.nr_made.load(Ordering::Relaxed) + 1
     }
 
     /// The tree's memory.
@@ -196,6 +211,7 @@ impl<M: TableMemory> PageTable<M> {
                 }
                 entry = Pte::new(self.memory.alloc_table()?, Pte::TO_TABLE);
                 slot.store(entry.0, Ordering::Release);
+                self.nr_made.fetch_add(1, Ordering::Relaxed);
             }
             table = self.table(entry.frame());
             at -= 1;
@@ -308,6 +324,19 @@ impl<M: TableMemory> PageTable<M> {
         va + PAGE_SIZE as u64
     }
 
+    /// The first 2 MiB block at or after `from` (2 MiB aligned) and below `to` that has a leaf
+    /// table.
+    pub fn next_leaf(&self, from: u64, to: u64) -> Option<u64> {
+        let mut va = from;
+        while va < to {
+            if self.find(va, 1).is_some() {
+                return Some(va);
+            }
+            va = self.skip(va);
+        }
+        None
+    }
+
     /// Frees the leaf table of the 2 MiB block at `va` if all its entries are empty.
     /// Returns the table: the caller flushes the block on every CPU, then frees it with
     /// [`TableMemory::free_table`].
@@ -323,6 +352,7 @@ impl<M: TableMemory> PageTable<M> {
             return None;
         }
         slot.store(0, Ordering::Release);
+        self.nr_made.fetch_sub(1, Ordering::Relaxed);
         Some(entry.frame())
     }
 
@@ -339,6 +369,7 @@ impl<M: TableMemory> PageTable<M> {
                 unsafe { self.free_below(entry.frame(), 3, &mut release) };
             }
         }
+        self.nr_made.store(0, Ordering::Relaxed);
     }
 
     /// # Safety
@@ -363,8 +394,8 @@ impl<M: TableMemory> PageTable<M> {
     /// Frees the root. The user half must be empty ([`PageTable::clear_user_half`]).
     ///
     /// # Safety
-    /// No CPU has the tree loaded.
-    pub unsafe fn free_root(self) {
+    /// No CPU has the tree loaded, and it is not used again.
+    pub unsafe fn free_root(&mut self) {
         // SAFETY: the caller's; the kernel half's tables are the kernel's own.
         unsafe { self.memory.free_table(self.root) };
     }

@@ -30,6 +30,8 @@ pub enum Rank {
     Space = 34,
     /// Page-cache index of one inode.
     PageCache = 38,
+    /// Lists of page caches: dirty ones, all of them.
+    PageCacheList = 40,
     /// A block device's request queue.
     BlockQueue = 46,
     /// A driver's device state (also taken by its interrupt handler).

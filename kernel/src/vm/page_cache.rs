@@ -1,11 +1,37 @@
 //! The page cache of one file: frames by page index, dirty state, write-back.
-//! (Skeleton: the vm owner fills it in.)
+//!
+//! Responsible for what a file's pages hold and when they reach their [`PageSource`]; shared
+//! by `read`, `write` and every mapping. Not responsible for blocks, sizes or names.
+//!
+//! Locks: [`PageCache`]'s state spins (rank `PageCache`) and is never held over a read, a
+//! write or a user copy; a page that is being read in, or written back, carries a mark that
+//! others wait for. The list of mappings spins on its own. A page table's lock (rank `Space`)
+//! may be held when either is taken.
+//!
+//! A page leaves the cache (truncation, reclaim) in this order: out of the index, then out of
+//! every page table. A fault enters it in a page table with that table's lock held, and only
+//! if the index still has it then: so none slips through.
 
+mod index;
+mod io;
+mod readahead;
+pub mod reclaim;
+pub mod writeback;
+
+use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::io::{IoDest, IoSource};
-use crate::error::Result;
-use crate::mm::FrameRef;
+use super::mapping::FileMapping;
+use crate::error::{Errno, Result};
+use crate::mm::{FrameRef, PAGE_SIZE, PhysAddr};
+use crate::sched::WaitQueue;
+use crate::sync::{Rank, SpinLock};
+use index::{Mark, PageIndex};
+use readahead::Readahead;
 
 /// Where a page cache's pages come from and go to: a filesystem's inode.
 /// Called without spin locks; may sleep. Must not take the lock that a `write` to the same
@@ -25,45 +51,547 @@ pub trait PageSource: Send + Sync {
     fn grow(&self, size: u64);
 }
 
+/// Pages of files in caches, those of tmpfs and shared memory excepted.
+static NR_CACHED: AtomicUsize = AtomicUsize::new(0);
+/// Pages of caches without a source (tmpfs, shared anonymous memory).
+static NR_SHMEM: AtomicUsize = AtomicUsize::new(0);
+static NR_DIRTY: AtomicUsize = AtomicUsize::new(0);
+static NR_WRITEBACK: AtomicUsize = AtomicUsize::new(0);
+
+/// Pages in page caches, for /proc/meminfo.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CacheStats {
+    /// Pages of files.
+    pub cached: usize,
+    /// Pages of tmpfs and shared anonymous memory.
+    pub shmem: usize,
+    /// Pages that await write-back.
+    pub dirty: usize,
+    /// Pages on their way to a device.
+    pub writeback: usize,
+}
+
+/// Counts of now.
+pub fn stats() -> CacheStats {
+    CacheStats {
+        cached: NR_CACHED.load(Ordering::Relaxed),
+        shmem: NR_SHMEM.load(Ordering::Relaxed),
+        dirty: NR_DIRTY.load(Ordering::Relaxed),
+        writeback: NR_WRITEBACK.load(Ordering::Relaxed),
+    }
+}
+
+/// A frame that an index owns one reference of, in eight bytes.
+struct CachedFrame(NonZeroU64);
+
+impl CachedFrame {
+    fn new(frame: FrameRef) -> Self {
+        // Frame addresses are page-aligned; bit 0 keeps frame 0 apart from "none".
+        Self(NonZeroU64::MIN | frame.into_raw().0)
+    }
+    fn addr(&self) -> PhysAddr {
+        PhysAddr(self.0.get() & !1)
+    }
+    /// Another reference.
+    fn share(&self) -> FrameRef {
+        // SAFETY: `new` gave up one reference; `ManuallyDrop` leaves it with `self`.
+        let own = core::mem::ManuallyDrop::new(unsafe { FrameRef::from_raw(self.addr()) });
+        FrameRef::clone(&own)
+    }
+    /// Whether the index holds the only reference.
+    fn is_sole(&self) -> bool {
+        // SAFETY: as in `share`.
+        let own = core::mem::ManuallyDrop::new(unsafe { FrameRef::from_raw(self.addr()) });
+        own.ref_count() == 1
+    }
+}
+
+impl Drop for CachedFrame {
+    fn drop(&mut self) {
+        // SAFETY: the reference that `new` gave up.
+        drop(unsafe { FrameRef::from_raw(self.addr()) });
+    }
+}
+
+/// Guarded by `PageCache::state`.
+#[derive(Default)]
+struct State {
+    index: PageIndex<CachedFrame>,
+    readahead: Readahead,
+    /// Keeps the source alive while pages are dirty.
+    pin: Option<Arc<dyn PageSource>>,
+    /// Monotonic ns when the first of the dirty pages became so.
+    dirty_since: u64,
+    /// On the flusher's list.
+    listed: bool,
+}
+
 /// A file's cached pages; shared by `read`, `write` and every mapping of the file.
 pub struct PageCache {
-    _private: (),
+    me: Weak<PageCache>,
+    id: u64,
+    source: Option<Weak<dyn PageSource>>,
+    /// Size in bytes when there is no source to ask.
+    own_size: AtomicU64,
+    /// A write-back in the background failed; the next `write_back` says so.
+    failed: AtomicBool,
+    state: SpinLock<State>,
+    /// A page was read in, or its write-back ended.
+    changed: WaitQueue,
+    mappings: SpinLock<BTreeMap<u64, Weak<FileMapping>>>,
+}
+
+/// How a page is found in a cache whose page-table lock the caller holds.
+pub(super) enum Lookup {
+    /// It is there.
+    Frame(FrameRef),
+    /// It must be read in first ([`PageCache::get`]).
+    Absent,
 }
 
 impl PageCache {
     /// An empty cache in front of `source`. With `None` pages are born zero and stay
-    /// (tmpfs, shared anonymous memory).
-    pub fn new(_source: Option<Weak<dyn PageSource>>) -> Result<Arc<PageCache>> {
-        todo!()
+    /// (tmpfs, shared anonymous memory), and the cache keeps the size: 0 at first,
+    /// [`PageCache::truncate`] and writes set it.
+    pub fn new(source: Option<Weak<dyn PageSource>>) -> Result<Arc<PageCache>> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let has_source = source.is_some();
+        let cache = Arc::new_cyclic(|me| PageCache {
+            me: me.clone(),
+            id,
+            source,
+            own_size: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            state: SpinLock::new(Rank::PageCache, State::default()),
+            changed: WaitQueue::new(),
+            mappings: SpinLock::new(Rank::PageCache, BTreeMap::new()),
+        });
+        if has_source {
+            reclaim::register(id, Arc::downgrade(&cache));
+        }
+        Ok(cache)
     }
-    /// The page at `index`, read in (with readahead) if need be.
-    pub fn get(&self, _index: u64) -> Result<FrameRef> {
-        todo!()
+
+    fn source(&self) -> Option<Arc<dyn PageSource>> {
+        self.source.as_ref()?.upgrade()
     }
+
+    /// Whether pages have a place to go to: else they stay in memory.
+    pub fn has_source(&self) -> bool {
+        self.source.is_some()
+    }
+
+    fn total(&self) -> &'static AtomicUsize {
+        if self.has_source() {
+            &NR_CACHED
+        } else {
+            &NR_SHMEM
+        }
+    }
+
+    /// Size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        match &self.source {
+            Some(weak) => weak.upgrade().map_or(0, |s| s.size()),
+            None => self.own_size.load(Ordering::Acquire),
+        }
+    }
+
+    /// Pages that the file's bytes reach into.
+    pub(super) fn size_pages(&self) -> u64 {
+        self.size().div_ceil(PAGE_SIZE as u64)
+    }
+
+    /// The page at `index`, read in (with readahead) if need be. EIO and what else the source
+    /// answers; ENOMEM.
+    pub fn get(&self, index: u64) -> Result<FrameRef> {
+        loop {
+            {
+                let mut state = self.state.lock();
+                if let Some(page) = state.index.touch(index) {
+                    return Ok(page.share());
+                }
+            }
+            self.fill(index)?;
+        }
+    }
+
+    /// The page at `index` if it is in the cache and up to date.
+    pub fn get_cached(&self, index: u64) -> Option<FrameRef> {
+        Some(self.state.lock().index.touch(index)?.share())
+    }
+
+    /// Makes the page at `index` be there, or waits for who does.
+    fn fill(&self, index: u64) -> Result<()> {
+        let Some(source) = &self.source else {
+            return self.fill_zero(index);
+        };
+        let source = source.upgrade().ok_or(Errno::EIO)?;
+        let end_of_file = source.size().div_ceil(PAGE_SIZE as u64);
+        let window = {
+            let mut state = self.state.lock();
+            if state.index.get(index).is_some() {
+                drop(state);
+                self.wait_for_read(index);
+                return Ok(());
+            }
+            let window = state.readahead.on_miss(index);
+            let last = index + window.min(end_of_file.saturating_sub(index)).max(1);
+            (index + 1..last)
+                .find(|&i| state.index.get(i).is_some())
+                .unwrap_or(last)
+                - index
+        };
+        let mut frames = Vec::new();
+        frames
+            .try_reserve_exact(window as usize)
+            .map_err(|_| Errno::ENOMEM)?;
+        frames.push(reclaim::alloc_frame()?);
+        while frames.len() < window as usize {
+            // Pages that nobody asked for are not worth reclaiming others.
+            let Ok(frame) = FrameRef::alloc(crate::mm::frame::Purpose::User) else {
+                break;
+            };
+            frames.push(frame);
+        }
+        {
+            let mut state = self.state.lock();
+            let placed = frames
+                .iter()
+                .zip(index..)
+                .take_while(|(frame, i)| {
+                    state
+                        .index
+                        .insert(*i, CachedFrame::new((*frame).clone()))
+                        .is_ok()
+                })
+                .count();
+            self.total().fetch_add(placed, Ordering::Relaxed);
+            frames.truncate(placed);
+            state.readahead.ended_at(index + placed as u64);
+        }
+        if frames.is_empty() {
+            self.wait_for_read(index);
+            return Ok(());
+        }
+        let mut result = source.read_pages(index, &frames);
+        let mut good = if result.is_ok() { frames.len() } else { 0 };
+        if result.is_err() && frames.len() > 1 {
+            // One bad block must not take its neighbours along.
+            result = source.read_pages(index, &frames[..1]);
+            good = usize::from(result.is_ok());
+        }
+        {
+            let mut state = self.state.lock();
+            for (n, frame) in frames.iter().enumerate() {
+                let i = index + n as u64;
+                // Truncation may have taken the page out meanwhile.
+                let ours = state
+                    .index
+                    .get(i)
+                    .is_some_and(|page| page.addr() == frame.addr());
+                if ours && n < good {
+                    state.index.set(i, Mark::Uptodate);
+                } else if ours {
+                    state.index.remove(i);
+                    self.total().fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            state.index.touch(index);
+        }
+        self.changed.wake_all();
+        result
+    }
+
+    /// The page at `index` is born zero.
+    fn fill_zero(&self, index: u64) -> Result<()> {
+        let frame = reclaim::alloc_zeroed_frame()?;
+        self.insert_uptodate(index, frame);
+        Ok(())
+    }
+
+    /// Puts a filled frame in; false (and nothing done) when a page is there.
+    fn insert_uptodate(&self, index: u64, frame: FrameRef) -> bool {
+        let mut state = self.state.lock();
+        let page = CachedFrame::new(frame);
+        if let Err(unused) = state.index.insert(index, page) {
+            drop(state);
+            drop(unused);
+            return false;
+        }
+        state.index.set(index, Mark::Uptodate);
+        state.index.set(index, Mark::Referenced);
+        self.total().fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// Sleeps until the page at `index` is up to date or gone.
+    fn wait_for_read(&self, index: u64) {
+        self.changed.wait_until(|| {
+            let state = self.state.lock();
+            (state.index.get(index).is_none() || state.index.has(index, Mark::Uptodate))
+                .then_some(())
+        });
+    }
+
+    /// The page at `index` for a fault that holds a page-table lock.
+    pub(super) fn lookup(&self, index: u64) -> Lookup {
+        match self.state.lock().index.touch(index) {
+            Some(page) => Lookup::Frame(page.share()),
+            None => Lookup::Absent,
+        }
+    }
+
+    /// Calls `visit` for the pages of `[from, to)` that are up to date, with the state's lock
+    /// held: for faults, which hold a page-table lock as well.
+    pub(super) fn for_each_uptodate(
+        &self,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(u64, &dyn Fn() -> FrameRef),
+    ) {
+        let state = self.state.lock();
+        for i in from..to {
+            if let Some(page) = state.index.get_uptodate(i) {
+                visit(i, &|| page.share());
+            }
+        }
+    }
+
+    /// Whether the page at `index` is up to date (man 2 mincore).
+    pub fn is_cached(&self, index: u64) -> bool {
+        self.state.lock().index.get_uptodate(index).is_some()
+    }
+
+    /// Makes sure that the page at `index` has blocks, before a mapping may write it.
+    pub(super) fn reserve_page(&self, index: u64) -> Result<()> {
+        let Some(source) = self.source() else {
+            return Ok(());
+        };
+        let pos = index * PAGE_SIZE as u64;
+        let len = source.size().saturating_sub(pos).min(PAGE_SIZE as u64);
+        if len == 0 {
+            return Ok(());
+        }
+        source.reserve(pos, len)
+    }
+
     /// Marks the page dirty (after a store through a mapping or a write).
-    pub fn mark_dirty(&self, _index: u64) {
-        todo!()
+    /// May be called with a page-table lock held.
+    pub fn mark_dirty(&self, index: u64) {
+        if !self.has_source() {
+            return;
+        }
+        let mut state = self.state.lock();
+        self.mark_dirty_locked(&mut state, index);
     }
+
+    fn mark_dirty_locked(&self, state: &mut State, index: u64) {
+        if !self.has_source()
+            || !state.index.has(index, Mark::Uptodate)
+            || !state.index.set(index, Mark::Dirty)
+        {
+            return;
+        }
+        NR_DIRTY.fetch_add(1, Ordering::Relaxed);
+        if state.pin.is_none() {
+            state.pin = self.source();
+        }
+        if !state.listed {
+            state.listed = true;
+            state.dirty_since = crate::time::now_ns();
+            if let Some(me) = self.me.upgrade() {
+                writeback::enlist(me);
+            }
+        }
+    }
+
+    /// Takes a page out of the index with its counts.
+    fn remove_locked(&self, state: &mut State, index: u64) -> Option<CachedFrame> {
+        if state.index.has(index, Mark::Dirty) {
+            NR_DIRTY.fetch_sub(1, Ordering::Relaxed);
+        }
+        let page = state.index.remove(index)?;
+        self.total().fetch_sub(1, Ordering::Relaxed);
+        Some(page)
+    }
+
+    /// The pin, when nothing needs it any more. The caller drops it without locks.
+    fn unpin_locked(state: &mut State) -> Option<Arc<dyn PageSource>> {
+        if state.index.nr_marked(Mark::Dirty) == 0 && state.index.nr_marked(Mark::Writeback) == 0 {
+            state.pin.take()
+        } else {
+            None
+        }
+    }
+
     /// Reads at `pos` up to the source's size (or `size` for a cache without a source).
-    pub fn read_at(&self, _pos: u64, _size: u64, _dst: &mut IoDest<'_>) -> Result<usize> {
-        todo!()
+    /// A short count when something fails after the first byte.
+    pub fn read_at(&self, pos: u64, size: u64, dst: &mut IoDest<'_>) -> Result<usize> {
+        let size = match &self.source {
+            Some(_) => self.size(),
+            None => size,
+        };
+        io::read(self, pos, size, dst)
     }
+
     /// Writes at `pos`, reserving blocks and growing the file as it goes. A short count when
     /// something fails after the first byte.
-    pub fn write_at(&self, _pos: u64, _src: &mut IoSource<'_>) -> Result<usize> {
-        todo!()
+    pub fn write_at(&self, pos: u64, src: &mut IoSource<'_>) -> Result<usize> {
+        io::write(self, pos, src)
     }
-    /// Writes back the dirty pages of `[from, to)` pages and waits for them.
-    pub fn write_back(&self, _from: u64, _to: u64) -> Result<()> {
-        todo!()
+
+    /// Writes back the dirty pages of `[from, to)` pages and waits for them. EIO (or what the
+    /// source answered) also when an earlier write-back in the background failed.
+    pub fn write_back(&self, from: u64, to: u64) -> Result<()> {
+        let result = writeback::write_range(self, from, to);
+        self.changed.wait_until(|| {
+            let state = self.state.lock();
+            state
+                .index
+                .next_marked(from, to, Mark::Writeback)
+                .is_none()
+                .then_some(())
+        });
+        let failed_before = self.failed.swap(false, Ordering::AcqRel);
+        match result {
+            Ok(()) if failed_before => Err(Errno::EIO),
+            other => other,
+        }
     }
+
     /// Drops everything past `size` bytes, zeroes the rest of the last page, and unmaps the
-    /// dropped pages from every address space.
-    pub fn truncate(&self, _size: u64) {
-        todo!()
+    /// dropped pages from every address space. The source's size was set to `size` before;
+    /// its blocks past `size` are freed after. A cache without a source takes `size` as its
+    /// own, be it smaller or larger.
+    pub fn truncate(&self, size: u64) {
+        if !self.has_source() {
+            self.own_size.store(size, Ordering::Release);
+        }
+        let first = size.div_ceil(PAGE_SIZE as u64);
+        self.drop_pages(first, u64::MAX);
+        let tail = (size % PAGE_SIZE as u64) as usize;
+        if tail != 0 {
+            self.zero_tail(first - 1, tail);
+        }
     }
+
+    /// Drops the pages `[from, to)`, dirty or not, and unmaps them everywhere (hole punching,
+    /// truncation, invalidation).
+    pub fn drop_pages(&self, from: u64, to: u64) {
+        const BATCH: usize = 64;
+        loop {
+            let mut dropped: [Option<CachedFrame>; BATCH] = [const { None }; BATCH];
+            // A page on its way to its block must arrive before the block is freed.
+            let (n, pin) = self.changed.wait_until(|| {
+                let mut state = self.state.lock();
+                if state.index.next_marked(from, to, Mark::Writeback).is_some() {
+                    return None;
+                }
+                let mut n = 0;
+                while n < BATCH
+                    && let Some((index, _)) = state.index.next_page(from)
+                    && index < to
+                {
+                    dropped[n] = self.remove_locked(&mut state, index);
+                    n += 1;
+                }
+                Some((n, Self::unpin_locked(&mut state)))
+            });
+            drop(pin);
+            if n < BATCH {
+                break;
+            }
+        }
+        self.changed.wake_all();
+        self.unmap_pages(from, to, Unmap::All);
+    }
+
+    /// Zeroes page `index` from byte `tail` on.
+    fn zero_tail(&self, index: u64, tail: usize) {
+        let page = if self.has_source() {
+            // Reading zeroes what lies past the end, which was set before.
+            self.get(index).ok()
+        } else {
+            self.get_cached(index)
+        };
+        if let Some(page) = page {
+            // SAFETY: `tail` is below PAGE_SIZE; the reference keeps the frame, whose bytes
+            // programs may change meanwhile.
+            unsafe { core::ptr::write_bytes(page.as_ptr().add(tail), 0, PAGE_SIZE - tail) };
+            if self.reserve_page(index).is_ok() {
+                self.mark_dirty(index);
+            }
+        }
+    }
+
     /// Pages in the cache.
     pub fn nr_pages(&self) -> usize {
-        todo!()
+        self.state.lock().index.nr_pages()
+    }
+
+    /// Enters a mapping, so that its pages can be found.
+    pub(super) fn add_mapping(&self, id: u64, mapping: Weak<FileMapping>) {
+        self.mappings.lock().insert(id, mapping);
+    }
+
+    pub(super) fn remove_mapping(&self, id: u64) {
+        let removed = self.mappings.lock().remove(&id);
+        drop(removed);
+    }
+
+    /// Whether any space maps the file.
+    pub fn is_mapped(&self) -> bool {
+        !self.mappings.lock().is_empty()
+    }
+
+    /// Takes the pages `[from, to)` out of page tables, or their write permission. Returns
+    /// how many entries it changed.
+    fn unmap_pages(&self, from: u64, to: u64, how: Unmap) -> usize {
+        let mut last = 0;
+        let mut changed = 0;
+        loop {
+            let next = {
+                let mappings = self.mappings.lock();
+                mappings
+                    .range(last + 1..)
+                    .next()
+                    .map(|(id, weak)| (*id, weak.upgrade()))
+            };
+            let Some((id, mapping)) = next else {
+                return changed;
+            };
+            last = id;
+            if let Some(mapping) = mapping {
+                changed += mapping.unmap(from, to, how);
+                super::mapping::release(mapping);
+            }
+        }
+    }
+}
+
+/// What [`PageCache::unmap_pages`] does to the entries it finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unmap {
+    /// Takes them out.
+    All,
+    /// Takes them out unless they are locked into memory.
+    Unlocked,
+    /// Takes write permission away: the next store faults, and marks the page dirty again.
+    WriteAccess,
+}
+
+impl Drop for PageCache {
+    fn drop(&mut self) {
+        let id = self.id;
+        let has_source = self.has_source();
+        let state = self.state.get_mut();
+        let total = if has_source { &NR_CACHED } else { &NR_SHMEM };
+        total.fetch_sub(state.index.nr_pages(), Ordering::Relaxed);
+        NR_DIRTY.fetch_sub(state.index.nr_marked(Mark::Dirty), Ordering::Relaxed);
+        if has_source {
+            reclaim::unregister(id);
+        }
     }
 }

@@ -1,12 +1,44 @@
 //! An address space: VMAs, page tables, and the operations programs ask for.
-//! (Skeleton: the vm owner fills it in.)
+//!
+//! Locks, outermost first:
+//! - `layout` (sleeps): which areas there are. Faults share it, changes have it alone.
+//! - `table` (spins, rank `Space`): the page tables. Held for a few entries at a time.
+//!
+//! A page-table entry owns one reference to its frame, except an entry for the zero page.
+//! Whoever takes an entry out, or permission away, flushes it on every CPU of `active` before
+//! the frame is given back or reused: [`AddressSpace::flush`].
+//!
+//! Parts: [`map`] (mmap, munmap, mprotect, brk), [`remap`] (mremap), [`advise`] (madvise,
+//! msync, mincore, mlock), [`fork`], [`pages`] (entries in bulk), [`remote`] (another
+//! program's memory), `vm::fault`.
 
-use alloc::sync::Arc;
+mod advise;
+mod fork;
+mod map;
+pub(super) mod pages;
+mod remap;
+mod remote;
+
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
+use super::mapping::FileMapping;
 use super::page_cache::PageCache;
+use super::vma::{Vma, VmaFlags, VmaSet};
+use crate::arch::{self, CpuMask};
 use crate::error::Result;
-use crate::mm::UserAddr;
+use crate::mm::addr::USER_END;
+use crate::mm::page_table::{DirectMap, PageTable, kernel_root};
+use crate::mm::{PAGE_SIZE, PhysAddr, UserAddr};
+use crate::sched::{RwLock, UserSpace};
+use crate::sync::{Rank, SpinLock};
+
+pub use advise::{Advice, LockMode};
+pub use map::MapRequest;
+pub use remap::RemapTarget;
+
+pub(super) const PAGE: u64 = PAGE_SIZE as u64;
 
 bitflags::bitflags! {
     /// What a mapping allows (PROT_*, man 2 mmap).
@@ -80,76 +112,280 @@ pub enum FaultError {
     OutOfMemory,
 }
 
+/// An area: what stands behind it is a file mapping, or nothing (zero pages).
+pub(super) type Area = Vma<Option<Arc<FileMapping>>>;
+
+/// Guarded by `AddressSpace::layout`.
+pub(super) struct Layout {
+    pub(super) areas: VmaSet<Option<Arc<FileMapping>>>,
+    /// Where the heap starts; 0 before `set_brk_base`.
+    brk_start: u64,
+    /// Where the heap ends: what brk returns. Not page-aligned.
+    brk_end: u64,
+    /// Automatic choices go below this.
+    mmap_top: u64,
+    /// Highest address of the first stack.
+    stack_top: u64,
+    /// mlockall(MCL_FUTURE): flags for new areas.
+    lock_future: VmaFlags,
+}
+
+/// Limits that a process sets on its memory, in bytes (man 2 getrlimit). `u64::MAX`: none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceLimits {
+    /// RLIMIT_AS.
+    pub address_space: u64,
+    /// RLIMIT_DATA.
+    pub data: u64,
+    /// RLIMIT_STACK.
+    pub stack: u64,
+    /// RLIMIT_MEMLOCK.
+    pub locked: u64,
+}
+
+impl Default for SpaceLimits {
+    fn default() -> Self {
+        Self {
+            address_space: u64::MAX,
+            data: u64::MAX,
+            stack: 8 << 20,
+            locked: 8 << 20,
+        }
+    }
+}
+
 /// A program's memory.
 pub struct AddressSpace {
-    _private: (),
+    me: Weak<AddressSpace>,
+    pub(super) layout: RwLock<Layout>,
+    pub(super) table: SpinLock<PageTable<DirectMap>>,
+    /// What CR3 gets; constant.
+    root: PhysAddr,
+    /// CPUs that have the space loaded. A CPU enters before it loads and leaves after it
+    /// loaded another: so who changes an entry and then reads the mask misses none.
+    active: AtomicU64,
+    /// Entries for private pages.
+    nr_private: AtomicUsize,
+    /// Entries for pages of caches.
+    nr_cached: AtomicUsize,
+    limits: SpinLock<SpaceLimits>,
 }
 
 impl AddressSpace {
     /// An empty space that shares the kernel half.
     pub fn new() -> Result<Arc<AddressSpace>> {
-        todo!()
+        let mut table = PageTable::new(DirectMap)?;
+        // SAFETY: the kernel's root was named at boot and lives for ever.
+        unsafe { table.adopt_kernel_half(kernel_root()) };
+        let root = table.root();
+        let limits = SpaceLimits::default();
+        Ok(Arc::new_cyclic(|me| AddressSpace {
+            me: me.clone(),
+            layout: RwLock::new(Layout::random(limits.stack)),
+            table: SpinLock::new(Rank::Space, table),
+            root,
+            active: AtomicU64::new(0),
+            nr_private: AtomicUsize::new(0),
+            nr_cached: AtomicUsize::new(0),
+            limits: SpinLock::new(Rank::Leaf, limits),
+        }))
     }
-    /// A copy-on-write copy (fork).
-    pub fn fork(&self) -> Result<Arc<AddressSpace>> {
-        todo!()
+
+    /// Sets the limits that later calls keep to; a child inherits them.
+    pub fn set_limits(&self, limits: SpaceLimits) {
+        *self.limits.lock() = limits;
     }
-    /// Maps `len` bytes (rounded up to pages). man 2 mmap's errors.
-    pub fn map(
-        &self,
-        _at: Placement,
-        _len: usize,
-        _prot: Prot,
-        _shared: bool,
-        _backing: Backing,
-    ) -> Result<UserAddr> {
-        todo!()
+
+    /// The limits of now.
+    pub fn limits(&self) -> SpaceLimits {
+        *self.limits.lock()
     }
-    /// Unmaps (man 2 munmap).
-    pub fn unmap(&self, _at: UserAddr, _len: usize) -> Result<()> {
-        todo!()
+
+    /// Makes every CPU that has the space loaded forget its translations of `[from, to)`.
+    /// Called after the entries were changed; the table's lock may be held.
+    pub(super) fn flush(&self, from: u64, to: u64) {
+        // Pairs with `activate`: the changed entries are visible before the mask is read.
+        fence(Ordering::SeqCst);
+        let mask: CpuMask = self.active.load(Ordering::SeqCst);
+        if mask != 0 {
+            arch::tlb::shootdown(mask, from, to);
+        }
     }
-    /// Changes protection (man 2 mprotect).
-    pub fn protect(&self, _at: UserAddr, _len: usize, _prot: Prot) -> Result<()> {
-        todo!()
+
+    /// Resident and mapped bytes.
+    pub fn usage(&self) -> SpaceUsage {
+        let layout = self.layout.read();
+        let private = self.nr_private.load(Ordering::Relaxed) as u64 * PAGE;
+        let shared = self.nr_cached.load(Ordering::Relaxed) as u64 * PAGE;
+        let of_kind = |pick: &dyn Fn(&Area) -> bool| {
+            layout
+                .areas
+                .iter()
+                .filter(|a| pick(a))
+                .map(Vma::len)
+                .sum::<u64>()
+        };
+        SpaceUsage {
+            virtual_bytes: layout.areas.bytes(),
+            resident_bytes: private + shared,
+            shared_bytes: shared,
+            locked_bytes: of_kind(&|a| a.flags.contains(VmaFlags::LOCKED)),
+            data_bytes: of_kind(&|a| is_data(a)),
+            stack_bytes: of_kind(&|a| a.flags.contains(VmaFlags::STACK)),
+            text_bytes: of_kind(&|a| a.prot.contains(Prot::EXEC) && a.is_private()),
+            table_bytes: self.table.lock().nr_tables() as u64 * PAGE,
+        }
     }
-    /// Sets where the heap starts (execve).
-    pub fn set_brk_base(&self, _base: UserAddr) {
-        todo!()
+
+    /// Resident bytes without waiting for anyone: for the choice of an OOM victim.
+    pub fn resident_bytes(&self) -> u64 {
+        let pages =
+            self.nr_private.load(Ordering::Relaxed) + self.nr_cached.load(Ordering::Relaxed);
+        pages as u64 * PAGE
     }
-    /// Moves the end of the heap; returns where it is (man 2 brk, kernel convention).
-    pub fn brk(&self, _want: UserAddr) -> UserAddr {
-        todo!()
+
+    /// Calls `visit` for each area, lowest first (/proc/pid/maps). `visit` must not touch
+    /// user memory: the areas are locked meanwhile.
+    pub fn for_each_vma(&self, mut visit: impl FnMut(&VmaInfo<'_>)) {
+        let layout = self.layout.read();
+        for area in layout.areas.iter() {
+            let mapping = area.backing.as_ref();
+            visit(&VmaInfo {
+                start: area.start,
+                end: area.end,
+                prot: area.prot,
+                shared: !area.is_private(),
+                offset: mapping.map_or(0, |m| m.page_of(area.start) * PAGE),
+                file: mapping.and_then(|m| m.name.as_ref()),
+                is_shared_anonymous: mapping.is_some_and(|m| m.name.is_none()),
+                is_heap: area.flags.contains(VmaFlags::HEAP),
+                is_stack: area.flags.contains(VmaFlags::STACK),
+                flags: area.flags,
+            });
+        }
     }
-    /// Makes the page at `addr` present for `access`.
-    pub fn handle_fault(&self, _addr: UserAddr, _access: Access) -> Result<(), FaultError> {
-        todo!()
-    }
-    /// Reads another process's memory (/proc, ptrace); EFAULT. Returns bytes read.
-    pub fn read_remote(&self, _addr: UserAddr, _out: &mut [u8]) -> Result<usize> {
-        todo!()
-    }
-    /// Writes into a space that is not the running one (execve builds the new stack so).
-    pub fn write_remote(&self, _addr: UserAddr, _bytes: &[u8]) -> Result<()> {
-        todo!()
-    }
+
     /// What the memory at `addr` is, for futexes that processes share: the same for every
     /// mapping of the same shared page, as (address of its page cache, byte offset in it).
     /// `None` for private memory. EFAULT when nothing is mapped there.
-    pub fn shared_identity(&self, _addr: UserAddr) -> Result<Option<(usize, u64)>> {
-        todo!()
+    pub fn shared_identity(&self, addr: UserAddr) -> Result<Option<(usize, u64)>> {
+        let layout = self.layout.read();
+        let area = layout
+            .areas
+            .find(addr.0)
+            .ok_or(crate::error::Errno::EFAULT)?;
+        Ok(area
+            .backing
+            .as_ref()
+            .filter(|_| !area.is_private())
+            .map(|m| {
+                let offset = m.page_of(addr.page_down().0) * PAGE + addr.page_offset() as u64;
+                (Arc::as_ptr(&m.cache).addr(), offset)
+            }))
     }
+
     /// Unmaps everything in the user half (exec failure, exit).
     pub fn clear(&self) {
-        todo!()
-    }
-    /// Resident and mapped bytes.
-    pub fn usage(&self) -> SpaceUsage {
-        todo!()
+        let mut layout = self.layout.write();
+        let areas = layout.areas.remove(0, u64::MAX);
+        self.zap(0, USER_END);
+        drop(layout);
+        // Outside the lock: the last reference to a file may close it.
+        drop(areas);
+        super::oom::note_teardown();
     }
 }
 
-/// Figures for /proc/pid/stat and statm.
+/// Whether an area counts against RLIMIT_DATA: private, writable, not the stack.
+fn is_data(area: &Area) -> bool {
+    area.is_private() && area.prot.contains(Prot::WRITE) && !area.flags.contains(VmaFlags::STACK)
+}
+
+impl Layout {
+    /// An empty layout with places chosen at random (man 5 proc, randomize_va_space 2).
+    fn random(stack_limit: u64) -> Layout {
+        let stack_top = USER_END - PAGE * (super::random() & 0x3f_ffff);
+        // Room for the stack to grow, and a gap (as man 2 setrlimit's RLIMIT_STACK asks).
+        let reserve = stack_limit.clamp(128 << 20, USER_END / 6 * 5);
+        let mmap_top = (stack_top - reserve - PAGE * (super::random() & 0xfff_ffff)) & !(PAGE - 1);
+        Layout {
+            areas: VmaSet::default(),
+            brk_start: 0,
+            brk_end: 0,
+            mmap_top,
+            stack_top,
+            lock_future: VmaFlags::empty(),
+        }
+    }
+}
+
+/// Where a position-independent program goes that asks for no address: two thirds up the
+/// user half, at random.
+pub fn pie_base() -> UserAddr {
+    let base = (USER_END / 3 * 2).next_multiple_of(PAGE);
+    UserAddr(base + PAGE * (super::random() & 0xfff_ffff))
+}
+
+impl UserSpace for AddressSpace {
+    fn activate(&self, cpu: usize) {
+        self.active.fetch_or(1 << cpu, Ordering::SeqCst);
+        #[cfg(target_os = "none")]
+        // SAFETY: the root shares the kernel half; the scheduler keeps the space alive until
+        // it has loaded another.
+        unsafe {
+            arch::regs::set_cr3(self.root.0)
+        };
+        #[cfg(not(target_os = "none"))]
+        let _ = self.root;
+    }
+    fn deactivate(&self, cpu: usize) {
+        self.active.fetch_and(!(1 << cpu), Ordering::SeqCst);
+    }
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        debug_assert_eq!(
+            self.active.load(Ordering::SeqCst),
+            0,
+            "a CPU still has the space loaded"
+        );
+        let table = self.table.get_mut();
+        // SAFETY: no CPU has the space loaded (the scheduler holds a reference while one
+        // has), so none walks the tables; each entry's reference is taken back once.
+        unsafe {
+            table.clear_user_half(|pte| drop(pages::take_reference(pte)));
+            table.free_root();
+        }
+        super::oom::note_teardown();
+    }
+}
+
+/// One area, as /proc/pid/maps shows it.
+pub struct VmaInfo<'a> {
+    /// First byte.
+    pub start: u64,
+    /// Byte after the last.
+    pub end: u64,
+    /// What programs may do.
+    pub prot: Prot,
+    /// MAP_SHARED.
+    pub shared: bool,
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// The file.
+    pub file: Option<&'a Arc<dyn MappedFile>>,
+    /// Shared memory without a file: `/dev/zero (deleted)`.
+    pub is_shared_anonymous: bool,
+    /// `[heap]`.
+    pub is_heap: bool,
+    /// `[stack]`.
+    pub is_stack: bool,
+    /// Further properties.
+    pub flags: VmaFlags,
+}
+
+/// Figures for /proc/pid/stat, statm and status.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SpaceUsage {
     /// Mapped, in bytes.
@@ -158,4 +394,14 @@ pub struct SpaceUsage {
     pub resident_bytes: u64,
     /// Resident file and shared pages, in bytes.
     pub shared_bytes: u64,
+    /// Locked, in bytes.
+    pub locked_bytes: u64,
+    /// Private writable mappings, in bytes.
+    pub data_bytes: u64,
+    /// The first stack, in bytes.
+    pub stack_bytes: u64,
+    /// Executable mappings, in bytes.
+    pub text_bytes: u64,
+    /// Page tables, in bytes.
+    pub table_bytes: u64,
 }

@@ -306,7 +306,9 @@ mod tests {
     }
 
     fn shape(set: &VmaSet<Delta>) -> Vec<(u64, u64, u32)> {
-        set.iter().map(|a| (a.start, a.end, a.prot.bits())).collect()
+        set.iter()
+            .map(|a| (a.start, a.end, a.prot.bits()))
+            .collect()
     }
 
     #[test]
@@ -350,7 +352,11 @@ mod tests {
         s.modify(0x2000, 0x4000, |a| a.prot = Prot::READ);
         assert_eq!(
             shape(&s),
-            [(0x1000, 0x2000, 3), (0x2000, 0x4000, 1), (0x4000, 0x9000, 3)]
+            [
+                (0x1000, 0x2000, 3),
+                (0x2000, 0x4000, 1),
+                (0x4000, 0x9000, 3)
+            ]
         );
         s.modify(0x2000, 0x4000, |a| a.prot = RW);
         assert_eq!(shape(&s), [(0x1000, 0x9000, 3)]);

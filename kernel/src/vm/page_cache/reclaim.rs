@@ -1,0 +1,183 @@
+//! Frames for program memory and caches, and where they come from when memory is short:
+//! clean cached pages that were not used lately first, then mapped ones, then dirty ones by
+//! way of the flusher, at last the OOM killer's victim.
+//!
+//! Frees memory, never data: dirty pages are written before they go, and pages without
+//! a source stay.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::index::Mark;
+use super::{NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
+use crate::mm::FrameRef;
+use crate::mm::frame::{OutOfMemory, Purpose};
+use crate::sync::{Rank, SpinLock};
+use crate::vm::oom;
+
+/// Caches with a source, by id.
+static CACHES: SpinLock<BTreeMap<u64, Weak<PageCache>>> =
+    SpinLock::new(Rank::PageCacheList, BTreeMap::new());
+/// Id of the cache that the clock hand passed last.
+static HAND: AtomicU64 = AtomicU64::new(0);
+
+/// Frames that one round tries to free.
+const BATCH: usize = 64;
+/// How long an allocation waits for the flusher in one round.
+const FLUSH_WAIT_NS: u64 = 100_000_000;
+
+pub(super) fn register(id: u64, cache: Weak<PageCache>) {
+    CACHES.lock().insert(id, cache);
+}
+
+pub(super) fn unregister(id: u64) {
+    let removed = CACHES.lock().remove(&id);
+    drop(removed);
+}
+
+/// A frame with undefined content for a program or a cache. Reclaims when memory is short;
+/// fails when nothing more can be freed, or the caller is to die. May sleep.
+pub fn alloc_frame() -> Result<FrameRef, OutOfMemory> {
+    alloc_with(|| FrameRef::alloc(Purpose::User))
+}
+
+/// As [`alloc_frame`], full of zeros.
+pub fn alloc_zeroed_frame() -> Result<FrameRef, OutOfMemory> {
+    alloc_with(|| FrameRef::alloc_zeroed(Purpose::User))
+}
+
+#[inline]
+fn alloc_with(alloc: impl Fn() -> Result<FrameRef, OutOfMemory>) -> Result<FrameRef, OutOfMemory> {
+    alloc().or_else(|_| alloc_slow(&alloc))
+}
+
+#[cold]
+fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<FrameRef, OutOfMemory> {
+    // Each round frees something or kills something; a machine on which twenty rounds do not
+    // suffice has nothing to give.
+    for _ in 0..20 {
+        let freed = reclaim(BATCH);
+        if let Ok(frame) = alloc() {
+            return Ok(frame);
+        }
+        if freed > 0 {
+            continue;
+        }
+        if NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed) > 0 {
+            wait_for_flusher();
+            if reclaim(BATCH) > 0 {
+                continue;
+            }
+        }
+        oom::relieve()?;
+    }
+    alloc()
+}
+
+/// Lets the flusher clean pages. It holds no lock that the caller may hold.
+fn wait_for_flusher() {
+    let before = super::stats();
+    writeback::kick();
+    let deadline = crate::time::now_ns() + FLUSH_WAIT_NS;
+    // Progress, time out and a signal all mean: look again.
+    let _ = writeback::ROUND.wait_interruptible(Some(deadline), || {
+        let now = super::stats();
+        (now.dirty + now.writeback < before.dirty + before.writeback).then_some(())
+    });
+}
+
+/// Frees up to `pages` clean cached pages, least recently used first as far as the clock
+/// tells. Returns how many. Takes spin locks only, waits for no device.
+pub fn reclaim(pages: usize) -> usize {
+    let mut freed = 0;
+    for effort in [Effort::Unused, Effort::Any, Effort::Mapped] {
+        // One full turn of the hand per effort.
+        let mut left = CACHES.lock().len();
+        while freed < pages && left > 0 {
+            let Some(cache) = next_cache() else {
+                return freed;
+            };
+            freed += shrink(&cache, pages - freed, effort);
+            left -= 1;
+        }
+        if freed >= pages {
+            break;
+        }
+    }
+    freed
+}
+
+/// How hard a round tries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effort {
+    /// Pages not used since the hand last passed; others lose their mark.
+    Unused,
+    /// Unmapped pages.
+    Any,
+    /// Mapped pages as well, unless locked.
+    Mapped,
+}
+
+/// The next live cache under the hand.
+fn next_cache() -> Option<Arc<PageCache>> {
+    let caches = CACHES.lock();
+    let hand = HAND.load(Ordering::Relaxed);
+    let live = |(id, weak): (&u64, &Weak<PageCache>)| Some((*id, weak.upgrade()?));
+    let (id, cache) = caches
+        .range(hand + 1..)
+        .find_map(live)
+        .or_else(|| caches.iter().find_map(live))?;
+    HAND.store(id, Ordering::Relaxed);
+    Some(cache)
+}
+
+/// Frees up to `want` pages of one cache.
+fn shrink(cache: &PageCache, want: usize, effort: Effort) -> usize {
+    if effort == Effort::Mapped {
+        if !cache.is_mapped() {
+            return 0;
+        }
+        // Takes the entries out; what a program still uses comes back by a minor fault.
+        cache.unmap_pages(0, u64::MAX, Unmap::Unlocked);
+    }
+    let mut freed = 0;
+    let mut at = 0;
+    while freed < want {
+        // The lock is dropped between chunks, so that readers get in.
+        let mut batch: [Option<super::CachedFrame>; 16] = [const { None }; 16];
+        let mut n = 0;
+        {
+            let mut state = cache.state.lock();
+            let mut looked = 0;
+            while n < batch.len().min(want - freed) && looked < 64 {
+                let Some((index, page)) = state.index.next_page(at) else {
+                    at = u64::MAX;
+                    break;
+                };
+                let sole = page.is_sole();
+                at = index + 1;
+                looked += 1;
+                // With the lock held and the only reference in the index, nobody has the
+                // page nor can get it.
+                let is_clean = sole
+                    && state.index.has(index, Mark::Uptodate)
+                    && !state.index.has(index, Mark::Dirty)
+                    && !state.index.has(index, Mark::Writeback);
+                if !is_clean
+                    || (effort == Effort::Unused && state.index.clear(index, Mark::Referenced))
+                {
+                    continue;
+                }
+                batch[n] = cache.remove_locked(&mut state, index);
+                n += 1;
+            }
+        }
+        drop(batch);
+        freed += n;
+        if at == u64::MAX {
+            break;
+        }
+    }
+    freed
+}

@@ -1,0 +1,233 @@
+//! Dirty pages on their way to their source: on `fsync`, by age, on pressure, at shutdown.
+//!
+//! The flusher is a kernel thread that sleeps until a page is dirty, then until the oldest
+//! is due: an idle system wakes it never.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::index::Mark;
+use super::{NR_DIRTY, NR_WRITEBACK, PageCache, Unmap};
+use crate::error::Result;
+use crate::mm::FrameRef;
+use crate::sched::WaitQueue;
+use crate::sync::{Rank, SpinLock};
+use crate::time::NS_PER_SEC;
+
+/// How long a page may stay dirty.
+const DIRTY_AGE_NS: u64 = 5 * NS_PER_SEC;
+/// Most pages of one write (256 KiB).
+const MAX_RUN: usize = 64;
+
+/// Caches with dirty pages, the one that has been dirty longest first.
+static DIRTY: SpinLock<VecDeque<Arc<PageCache>>> =
+    SpinLock::new(Rank::PageCacheList, VecDeque::new());
+/// Something for the flusher to look at.
+static WORK: WaitQueue = WaitQueue::new();
+/// Write back everything now.
+static URGENT: AtomicBool = AtomicBool::new(false);
+/// The flusher finished a round.
+pub(super) static ROUND: WaitQueue = WaitQueue::new();
+
+/// Puts a cache on the flusher's list. Called with the cache's lock held.
+pub(super) fn enlist(cache: Arc<PageCache>) {
+    let mut list = DIRTY.lock();
+    let was_empty = list.is_empty();
+    list.push_back(cache);
+    drop(list);
+    if was_empty {
+        WORK.wake_all();
+    }
+}
+
+/// Asks the flusher to write back everything now. Does not wait.
+pub fn kick() {
+    URGENT.store(true, Ordering::Release);
+    WORK.wake_all();
+}
+
+/// Writes the dirty pages of `[from, to)`; those that became dirty before the call have
+/// reached the source on return, or are on their way there by another thread.
+pub(super) fn write_range(cache: &PageCache, from: u64, to: u64) -> Result<()> {
+    let Some(source) = cache.source() else {
+        return Ok(());
+    };
+    let mut result = Ok(());
+    let mut at = from;
+    loop {
+        let mut run: [Option<FrameRef>; MAX_RUN] = [const { None }; MAX_RUN];
+        let Some((start, n)) = take_run(cache, at, to, &mut run) else {
+            break;
+        };
+        at = start + n as u64;
+        cache.unmap_pages(start, at, Unmap::WriteAccess);
+        // `take_run` filled the first `n`.
+        let frames: alloc::vec::Vec<FrameRef> = run.into_iter().flatten().collect();
+        let written = source.write_pages(start, &frames);
+        drop(frames);
+        let pin = {
+            let mut state = cache.state.lock();
+            for i in start..at {
+                if state.index.clear(i, Mark::Writeback) {
+                    NR_WRITEBACK.fetch_sub(1, Ordering::Relaxed);
+                }
+            }
+            PageCache::unpin_locked(&mut state)
+        };
+        cache.changed.wake_all();
+        drop(pin);
+        if written.is_err() && result.is_ok() {
+            result = written;
+        }
+    }
+    result
+}
+
+/// Moves the next consecutive dirty pages of `[from, to)` to write-back and collects them.
+fn take_run(
+    cache: &PageCache,
+    from: u64,
+    to: u64,
+    run: &mut [Option<FrameRef>; MAX_RUN],
+) -> Option<(u64, usize)> {
+    let mut state = cache.state.lock();
+    let mut from = from;
+    // A page that is dirty again while it is being written waits for its turn: whoever
+    // writes it back now does not write the new content.
+    let start = loop {
+        let index = state.index.next_marked(from, to, Mark::Dirty)?;
+        if !state.index.has(index, Mark::Writeback) {
+            break index;
+        }
+        drop(state);
+        cache
+            .changed
+            .wait_until(|| (!cache.state.lock().index.has(index, Mark::Writeback)).then_some(()));
+        state = cache.state.lock();
+        from = index;
+    };
+    let mut n = 0;
+    while n < MAX_RUN {
+        let index = start + n as u64;
+        if index >= to
+            || !state.index.has(index, Mark::Dirty)
+            || state.index.has(index, Mark::Writeback)
+        {
+            break;
+        }
+        let Some(frame) = state.index.get(index).map(super::CachedFrame::share) else {
+            break;
+        };
+        state.index.clear(index, Mark::Dirty);
+        state.index.set(index, Mark::Writeback);
+        run[n] = Some(frame);
+        n += 1;
+    }
+    NR_DIRTY.fetch_sub(n, Ordering::Relaxed);
+    NR_WRITEBACK.fetch_add(n, Ordering::Relaxed);
+    Some((start, n))
+}
+
+/// A writer that fills memory with dirty pages faster than devices take them writes back its
+/// own file before it goes on.
+pub(super) fn throttle(cache: &PageCache) {
+    let limit = crate::mm::frame::stats().total / 5;
+    if cache.has_source() && NR_DIRTY.load(Ordering::Relaxed) > limit {
+        kick();
+        // An error stays with the file: fsync reports it.
+        if write_range(cache, 0, u64::MAX).is_err() {
+            cache.failed.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Writes back one cache from the flusher's list.
+fn flush(cache: &Arc<PageCache>) {
+    cache.state.lock().listed = false;
+    if write_range(cache, 0, u64::MAX).is_err() {
+        cache.failed.store(true, Ordering::Release);
+    }
+    // Pages that became dirty since `listed` was cleared put the cache on the list again.
+    let mut state = cache.state.lock();
+    if !state.listed && state.index.nr_marked(Mark::Dirty) > 0 {
+        state.listed = true;
+        state.dirty_since = crate::time::now_ns();
+        enlist(cache.clone());
+    }
+}
+
+/// Writes back every dirty page of every file and waits (man 2 sync).
+pub fn sync_all() {
+    let count = DIRTY.lock().len();
+    for _ in 0..count {
+        let Some(cache) = DIRTY.lock().pop_front() else {
+            break;
+        };
+        flush(&cache);
+        let all = 0..u64::MAX;
+        cache.changed.wait_until(|| {
+            let state = cache.state.lock();
+            state
+                .index
+                .next_marked(all.start, all.end, Mark::Writeback)
+                .is_none()
+                .then_some(())
+        });
+    }
+}
+
+/// The next cache that is due, or when that will be.
+fn next_due(now: u64, urgent: bool) -> Result<Arc<PageCache>, Option<u64>> {
+    let Some(front) = DIRTY.lock().front().cloned() else {
+        return Err(None);
+    };
+    let due = front.state.lock().dirty_since + DIRTY_AGE_NS;
+    if !urgent && due > now {
+        return Err(Some(due));
+    }
+    // Only the flusher and `sync_all` take from the list; whichever cache is first is due.
+    DIRTY.lock().pop_front().ok_or(None)
+}
+
+/// The flusher thread's body.
+fn run_flusher() {
+    loop {
+        let urgent = URGENT.swap(false, Ordering::AcqRel);
+        let mut budget = if urgent {
+            DIRTY.lock().len()
+        } else {
+            usize::MAX
+        };
+        let deadline = loop {
+            if budget == 0 {
+                break None;
+            }
+            budget -= 1;
+            match next_due(crate::time::now_ns(), urgent) {
+                Ok(cache) => flush(&cache),
+                Err(deadline) => break deadline,
+            }
+        };
+        ROUND.wake_all();
+        super::super::mapping::bury_dead();
+        let is_idle = deadline.is_none();
+        // A kernel thread gets no signals; time out or work, both mean: look again.
+        let _ = WORK.wait_interruptible(deadline, || {
+            let work = URGENT.load(Ordering::Acquire)
+                || super::super::mapping::has_dead()
+                || (is_idle && !DIRTY.lock().is_empty());
+            work.then_some(())
+        });
+    }
+}
+
+/// Starts the flusher. Boot calls it once threads run.
+pub fn start() -> Result<()> {
+    crate::sched::spawn_kernel("flusher", run_flusher).map(drop)
+}
+
+/// Wakes the flusher for work that is not write-back.
+pub(in crate::vm) fn poke() {
+    WORK.wake_all();
+}
