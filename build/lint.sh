@@ -30,6 +30,7 @@ cargo run --quiet -p oxbow-check -- layers kernel/src
     clippy "kernel" -p oxbow-kernel --target $NONE
     clippy "loader, build tools and VM tests on the host" $(as_packages "${LOADER_LIBS[@]}" "${TOOLS[@]}" "${TESTS[@]}") --all-targets
     [ -z "$LOADER_BIOS" ] || clippy "loader for BIOS" -p "$LOADER_BIOS" --target $NONE
+    clippy "kernel that checks the hand-over" -p oxbow-handover-kernel --target $NONE
     [ -z "$LOADER_UEFI" ] || clippy "loader for UEFI" -p "$LOADER_UEFI" --target $UEFI
     clippy "userland" $(as_packages "${USERLAND[@]}") --target $MUSL --all-targets
 }

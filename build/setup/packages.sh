@@ -82,7 +82,9 @@ for purpose in "$@"; do
         want musl-gcc musl-tools "compiles the C parts of userland crates against musl"
         want mke2fs e2fsprogs "makes and checks the root filesystem"
         want qemu-img qemu-utils "writes the qcow2 image"
-        want git git "stamps the version"
+        want curl curl "fetches Rust where its server answers, and test programs"
+        want /etc/ssl/certs/ca-certificates.crt ca-certificates "lets downloads be checked"
+        want git git "lists the files that go into an image"
         ;;
     run)
         want qemu-system-x86_64 qemu-system-x86 "boots the image"
@@ -91,8 +93,7 @@ for purpose in "$@"; do
     test)
         want_static busybox busybox-static "a program of others that the tests run inside Oxbow"
         want_static bash-static bash-static "a program of others that the tests run inside Oxbow"
-        want npm npm "fetches a Go program (esbuild) that the tests run inside Oxbow"
-        want ssh openssh-client "the tests log in with it"
+        want openssl openssl "checks what was fetched"
         ;;
     rust)
         # Which of Debian's Rusts: the one kept current for browsers where there is one.

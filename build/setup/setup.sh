@@ -10,3 +10,4 @@ set -euo pipefail
 [ "$(uname -sm)" = "Linux x86_64" ] || die "Oxbow builds on Linux on x86_64; this is $(uname -sm)."
 "$OXBOW_TOP/build/setup/packages.sh" "$@"
 "$OXBOW_TOP/build/setup/toolchain.sh"
+case " $* " in *" test "*) "$OXBOW_TOP/build/setup/fixtures.sh" ;; esac
