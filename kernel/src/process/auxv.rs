@@ -173,7 +173,7 @@ pub fn build(
         word(u64::from(key));
         word(value);
     }
-    let mut pad_to = |bytes: &mut Vec<u8>, at: u64| bytes.resize((at - sp) as usize, 0);
+    let pad_to = |bytes: &mut Vec<u8>, at: u64| bytes.resize((at - sp) as usize, 0);
     pad_to(&mut bytes, random_at);
     bytes.extend_from_slice(&aux.random);
     pad_to(&mut bytes, platform_at);

@@ -288,7 +288,8 @@ impl Image {
         if s.memsz > s.filesz {
             let from = s.file_end();
             let to = page_up(from).min(end);
-            if s.filesz > 0 && from < to {
+            // As Linux: the rest of a page that the program cannot write stays the file's.
+            if s.filesz > 0 && from < to && s.prot.contains(Prot::WRITE) {
                 self.zero.push((from, to));
             }
         }

@@ -18,14 +18,24 @@
 //! are `IrqLock`s, except the pointers, which handlers leave alone.
 
 pub mod auxv;
+mod deliver;
 pub mod elf;
+pub mod exec;
+pub mod exit;
+pub mod fork;
+pub mod futex;
 pub mod limits;
+pub mod load;
+pub mod pidfd;
+pub mod script;
 pub mod session;
+pub mod sigframe;
 pub mod siginfo;
 pub mod signal;
 pub mod sigstate;
 mod task;
 pub mod tree;
+pub mod wait;
 
 pub use siginfo::{SigFields, SigInfo};
 pub use sigstate::SigSet;

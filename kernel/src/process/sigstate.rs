@@ -196,8 +196,8 @@ impl Actions {
             };
         }
     }
-    /// What CLONE_CLEAR_SIGHAND leaves.
-    pub fn reset_handlers(&mut self) {
+    /// What CLONE_CLEAR_SIGHAND leaves: the same.
+    pub fn reset_for_clear_sighand(&mut self) {
         self.reset_for_exec();
     }
     /// (ignored, caught) for /proc.

@@ -96,7 +96,7 @@ impl<T> Slot<T> {
 pub(super) enum StopState {
     /// They run.
     Running,
-    /// They are to stop; `parked` counts those that did.
+    /// They are to stop; `ProcSig::nr_parked` counts those that did.
     Stopping { sig: u32 },
     /// All stopped; the parent was told.
     Stopped { sig: u32 },
@@ -114,10 +114,16 @@ pub(super) struct ProcSig {
     pub(super) group_exit: Option<ExitStatus>,
     /// While execve runs: the one thread that stays.
     pub(super) exec_survivor: Option<Pid>,
+    /// What the oldest thread passed to exit(2): the process's status if no exit_group came.
+    pub(super) leader_status: Option<ExitStatus>,
     /// Job control.
     pub(super) stop: StopState,
     /// Threads parked by a stop.
     pub(super) nr_parked: usize,
+    /// A stop signal was taken and is about to act; SIGCONT takes it back.
+    pub(super) stop_taken: bool,
+    /// The first process: signals without a handler do nothing to it.
+    pub(super) unkillable: bool,
 }
 
 /// What execve leaves for /proc.
@@ -155,10 +161,13 @@ pub struct Process {
     pub(super) dumpable: AtomicU32,
     /// personality(2).
     pub(super) personality: AtomicU32,
+    /// The last thread ended.
+    pub(super) exited: AtomicBool,
     /// execve happened since fork (setpgid: EACCES).
     pub(super) did_exec: AtomicBool,
+    /// -1000 to 1000 (/proc/pid/oom_score_adj).
     pub(super) oom_score_adj: AtomicI32,
-    timers: Mutex<Option<Box<dyn Any + Send>>>,
+    pub(super) timers: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 /// A thread's own signal state; under `Task::sig`.
@@ -166,8 +175,6 @@ pub(super) struct TaskSig {
     pub(super) mask: SigSet,
     /// Put back when a handler returns (sigsuspend, ppoll).
     pub(super) saved_mask: Option<SigSet>,
-    /// sigtimedwait waits for these although they are blocked.
-    pub(super) awaited: SigSet,
     pub(super) pending: Pending,
     pub(super) altstack: AltStack,
 }
@@ -181,7 +188,7 @@ pub struct Task {
     pub(super) this: Weak<Task>,
     pub(super) process: Arc<Process>,
     /// Set before the thread starts; weak because the thread owns the task.
-    pub(super) thread: SpinLock<Weak<Thread>>,
+    pub(super) thread: IrqLock<Weak<Thread>>,
     pub(super) cred: SpinLock<Arc<Credentials>>,
     pub(super) fs: Slot<FsContext>,
     pub(super) files: Slot<FdTable>,
@@ -192,6 +199,8 @@ pub struct Task {
     pub(super) restart: SpinLock<Option<Restart>>,
     /// Zeroed and futex-woken when the thread ends (set_tid_address).
     pub(super) clear_tid: AtomicU64,
+    /// Where the new thread writes its id first (CLONE_CHILD_SETTID).
+    pub(super) set_tid: AtomicU64,
     /// set_robust_list.
     pub(super) robust_list: AtomicU64,
     pub(super) minor_faults: AtomicU64,

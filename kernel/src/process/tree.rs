@@ -211,6 +211,12 @@ impl<P, T> Tree<P, T> {
         }
         task
     }
+    /// A thread takes over another id, which is free or its process's (execve).
+    pub fn rename_task(&mut self, old: Pid, new: Pid) {
+        if let Some(task) = self.tasks.remove(&old) {
+            self.tasks.insert(new, task);
+        }
+    }
     fn user_left(&mut self, uid: u32) {
         if let Some(n) = self.users.get_mut(&uid) {
             *n -= 1;
@@ -226,24 +232,21 @@ impl<P, T> Tree<P, T> {
             *self.users.entry(to).or_insert(0) += 1;
         }
     }
-    /// Adds a process under `parent` in the parent's group and session; one without parent
-    /// leads its own of both (the first process: group and session 0 otherwise).
-    /// ENOMEM leaves the tree as it was.
+    /// Adds a process under `parent` (process and thread; `None` for the first process) in
+    /// group and session `job`. ENOMEM leaves the tree as it was.
     pub fn add_process(
         &mut self,
         pid: Pid,
         process: P,
         parent: Option<(Pid, Pid)>,
+        job: (Pid, Pid),
         exit_signal: u32,
     ) -> Result<()> {
         let (parent, parent_tid) = parent.unwrap_or((0, 0));
-        let (pgid, sid) = match self.nodes.get_mut(&parent) {
-            Some(node) => {
-                node.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                (node.pgid, node.sid)
-            }
-            None => (0, 0),
-        };
+        let (pgid, sid) = job;
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            node.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        }
         self.join_group(pid, pgid, sid)?;
         self.nodes.insert(
             pid,
@@ -410,7 +413,10 @@ mod tests {
     fn spawn(tree: &mut Small, parent: Option<Pid>) -> Pid {
         let pid = tree.reserve_id(0).unwrap();
         tree.add_task(pid, ());
-        tree.add_process(pid, (), parent.map(|p| (p, p)), 17)
+        let job = parent
+            .and_then(|p| tree.node(p))
+            .map_or((0, 0), |n| (n.pgid, n.sid));
+        tree.add_process(pid, (), parent.map(|p| (p, p)), job, 17)
             .unwrap();
         pid
     }

@@ -1,4 +1,5 @@
 //! Credentials and, later, sandbox and audit. Credentials arrive as arguments.
 
 pub mod cred;
+pub mod random;
 pub use cred::Credentials;
