@@ -15,6 +15,7 @@ mod context;
 mod dcache;
 pub mod dentry;
 pub mod device;
+mod fifo;
 pub mod inode;
 mod inode_file;
 pub mod mount;

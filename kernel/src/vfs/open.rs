@@ -184,7 +184,7 @@ impl Caller<'_> {
             (None, abi::S_IFDIR) => Arc::new(InodeFile::new(path.clone(), None)?),
             (None, abi::S_IFCHR) => device::open_char(rdev(&path)?, flags)?,
             (None, abi::S_IFBLK) => device::open_block(rdev(&path)?, flags)?,
-            (None, abi::S_IFIFO) => open_fifo(&path, flags)?,
+            (None, abi::S_IFIFO) => super::fifo::open(&path, flags)?,
             // A socket's node is for connect (man 2 open: ENXIO).
             _ => return Err(Errno::ENXIO),
         };
@@ -222,9 +222,4 @@ impl Caller<'_> {
 
 fn rdev(path: &Path) -> Result<Dev> {
     Ok(path.dentry.inode.attr()?.rdev)
-}
-
-/// A FIFO in the tree: every open of one inode meets in one pipe.
-fn open_fifo(_path: &Path, _flags: u32) -> Result<Arc<dyn File>> {
-    Err(Errno::ENXIO)
 }
