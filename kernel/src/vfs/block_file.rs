@@ -103,6 +103,18 @@ pub fn cached(device: &Arc<dyn BlockDevice>) -> Result<Arc<CachedDevice>> {
     Ok(cached)
 }
 
+/// Forgets what is cached of `device`, after writing it: a filesystem takes it over, or gave
+/// it up, and goes by caches of its own.
+pub fn invalidate(device: &Arc<dyn BlockDevice>) -> Result<()> {
+    let devices = DEVICES.lock();
+    let same = |h: &&Held| core::ptr::addr_eq(Arc::as_ptr(&h.cached.device), Arc::as_ptr(device));
+    if let Some(held) = devices.iter().find(same) {
+        held.cached.cache.write_back(0, u64::MAX)?;
+        held.cached.cache.truncate(0);
+    }
+    Ok(())
+}
+
 impl CachedDevice {
     /// Size in bytes.
     pub fn size(&self) -> u64 {
