@@ -422,11 +422,10 @@ impl Inode for MemInode {
     }
     fn setattr(&self, changes: &SetAttr) -> Result<()> {
         if let (Some(new), Body::File { cache, size, .. }) = (changes.size, &self.body) {
-            let old = size.swap(new, Ordering::AcqRel);
-            if new < old {
-                cache.truncate(new);
-                self.recharge();
-            }
+            size.store(new, Ordering::Release);
+            // The cache keeps the size for mappings, so it hears of growth too.
+            cache.truncate(new);
+            self.recharge();
         }
         let mut meta = self.meta.lock();
         if let Some(mode) = changes.mode {
