@@ -3,6 +3,7 @@
 
 mod args;
 mod file;
+mod memory;
 mod net;
 mod poll;
 pub mod table;

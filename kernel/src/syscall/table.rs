@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Row, file, net, poll};
+use super::{Row, file, memory, net, poll};
 use crate::abi;
 use crate::mm::UserAddr;
 use crate::vm::UserPtr;
@@ -93,6 +93,20 @@ table! {
     __NR_getpeername "getpeername" = net::getpeername [] (fd: i32, address: UserAddr, len: UserPtr<u32>);
     // ---- fs (paths, directories, mounts) ----
     // ---- memory ----
+    __NR_mmap "mmap" = memory::mmap [] (addr: UserAddr, len: usize, prot: u32, flags: u32, fd: i32, offset: u64);
+    __NR_munmap "munmap" = memory::munmap [] (addr: UserAddr, len: usize);
+    __NR_mprotect "mprotect" = memory::mprotect [] (addr: UserAddr, len: usize, prot: u32);
+    __NR_mremap "mremap" = memory::mremap [] (old: UserAddr, old_len: usize, new_len: usize, flags: u32, new: UserAddr);
+    __NR_brk "brk" = memory::brk [] (want: UserAddr);
+    __NR_madvise "madvise" = memory::madvise [] (addr: UserAddr, len: usize, advice: u32);
+    __NR_msync "msync" = memory::msync [] (addr: UserAddr, len: usize, flags: u32);
+    __NR_mincore "mincore" = memory::mincore [] (addr: UserAddr, len: usize, vec: UserAddr);
+    __NR_mlock "mlock" = memory::mlock [] (addr: UserAddr, len: usize);
+    __NR_mlock2 "mlock2" = memory::mlock2 [] (addr: UserAddr, len: usize, flags: u32);
+    __NR_munlock "munlock" = memory::munlock [] (addr: UserAddr, len: usize);
+    __NR_mlockall "mlockall" = memory::mlockall [] (flags: u32);
+    __NR_munlockall "munlockall" = memory::munlockall [] ();
+    __NR_membarrier "membarrier" = memory::membarrier [] (command: u32, flags: u32, cpu: i32);
     // ---- process ----
     // ---- signal ----
     // ---- time ----

@@ -9,10 +9,11 @@
 //! the frame is given back or reused: [`AddressSpace::flush`].
 //!
 //! Parts: [`map`] (mmap, munmap, mprotect, brk), [`remap`] (mremap), [`advise`] (madvise,
-//! msync, mincore, mlock), [`fork`], [`pages`] (entries in bulk), [`remote`] (another
+//! msync, mincore, mlock), [`barrier`] (membarrier), [`fork`], [`pages`] (entries in bulk), [`remote`] (another
 //! program's memory), `vm::fault`.
 
 mod advise;
+mod barrier;
 mod fork;
 mod map;
 pub(super) mod pages;
@@ -21,7 +22,7 @@ mod remote;
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::mapping::FileMapping;
 use super::page_cache::PageCache;
@@ -35,6 +36,7 @@ use crate::sched::{RwLock, UserSpace};
 use crate::sync::{Rank, SpinLock};
 
 pub use advise::{Advice, LockMode};
+pub use barrier::Barrier;
 pub use map::MapRequest;
 pub use remap::RemapTarget;
 
@@ -169,6 +171,8 @@ pub struct AddressSpace {
     /// Entries for pages of caches.
     nr_cached: AtomicUsize,
     limits: SpinLock<SpaceLimits>,
+    /// Registered for private membarrier(2).
+    wants_barriers: AtomicBool,
 }
 
 impl AddressSpace {
@@ -188,6 +192,7 @@ impl AddressSpace {
             nr_private: AtomicUsize::new(0),
             nr_cached: AtomicUsize::new(0),
             limits: SpinLock::new(Rank::Leaf, limits),
+            wants_barriers: AtomicBool::new(false),
         }))
     }
 

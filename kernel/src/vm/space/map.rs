@@ -26,10 +26,16 @@ pub struct MapRequest {
     pub backing: Backing,
     /// Makes the pages present now (MAP_POPULATE).
     pub populate: bool,
+    /// Below 2 GiB (MAP_32BIT).
+    pub low: bool,
+    /// Not held to the limit on locked memory.
+    pub privileged: bool,
 }
 
 /// Where the stack's first pages are mapped: 32 pages, as on Linux; it grows from there.
 const STACK_START: u64 = 32 * PAGE;
+/// End of the addresses that MAP_32BIT chooses from (man 2 mmap: the first 2 GiB).
+const LOW_END: u64 = 1 << 31;
 /// The heap starts up to 32 MiB above the program.
 const BRK_RANDOM_PAGES: u64 = 0x2000;
 
@@ -60,7 +66,7 @@ pub(super) fn check_overcommit(len: u64) -> Result<()> {
 
 impl Layout {
     /// Where `len` bytes go.
-    fn place(&self, at: Placement, len: u64) -> Result<u64> {
+    fn place(&self, at: Placement, len: u64, low: bool) -> Result<u64> {
         match at {
             Placement::Fixed(addr) | Placement::FixedNoReplace(addr) => {
                 let (start, end) = user_range(addr, len, Errno::ENOMEM)?;
@@ -76,6 +82,12 @@ impl Layout {
                 let hint = hint.page_up().map_or(0, |a| a.0);
                 if hint >= USER_START && self.fits_at(hint, len) {
                     return Ok(hint);
+                }
+                if low {
+                    return self
+                        .areas
+                        .find_gap_below(len, USER_START, LOW_END)
+                        .ok_or(Errno::ENOMEM);
                 }
                 self.areas
                     .find_gap_below(len, USER_START, self.mmap_top)
@@ -127,6 +139,8 @@ impl AddressSpace {
             flags,
             backing,
             populate: false,
+            low: false,
+            privileged: false,
         })
     }
 
@@ -148,7 +162,7 @@ impl AddressSpace {
 
         let limits = self.limits();
         let mut layout = self.layout.write();
-        let start = layout.place(request.at, len)?;
+        let start = layout.place(request.at, len, request.low)?;
         let end = start + len;
         let replaced: u64 = layout
             .areas
@@ -165,7 +179,10 @@ impl AddressSpace {
             return Err(Errno::ENOMEM);
         }
         let flags = request.flags | layout.lock_future;
-        if flags.contains(VmaFlags::LOCKED) && layout.locked_bytes() + len > limits.locked {
+        if flags.contains(VmaFlags::LOCKED)
+            && !request.privileged
+            && layout.locked_bytes() + len > limits.locked
+        {
             return Err(Errno::EAGAIN);
         }
         let removed = self.take_out(&mut layout, start, end);
@@ -296,6 +313,8 @@ impl AddressSpace {
             flags: VmaFlags::STACK | VmaFlags::GROWS_DOWN,
             backing: Backing::Anonymous,
             populate: false,
+            low: false,
+            privileged: false,
         })?;
         Ok(UserAddr(top))
     }
