@@ -2,14 +2,21 @@
 #![cfg(target_os = "none")]
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use bootloader_api::BootInfo;
+use bootloader_api::info::MemoryRegionKind;
 use oxbow_handover::{KERNEL_BASE, PackageHeader};
 
-use crate::arch::{self, clock, descriptor, early_serial, entry, fpu, percpu, protect, regs};
+use crate::arch::smp::{self, CpuMemory};
+use crate::arch::{
+    self, acpi, apic, calibrate, clock, descriptor, early_serial, entry, fpu, ioapic, percpu,
+    protect, regs,
+};
 use crate::cmdline::{self, Options};
+use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
-use crate::mm::{PhysAddr, frame, heap, mmio, stack};
+use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
 
 /// The kernel's first Rust code.
 ///
@@ -20,7 +27,7 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
     let tsc_entry = arch::tsc();
     let stack_top = boot_info.kernel_stack_bottom + boot_info.kernel_stack_len;
     // SAFETY: first thing on the boot CPU.
-    unsafe { percpu::install(0, 0, stack_top) };
+    unsafe { percpu::install(0, arch::cpu::initial_apic_id(), stack_top) };
     crate::log::set_sink(early_serial::write);
     // SAFETY: the loader's state (caller); each step's order is given by the list.
     unsafe {
@@ -48,8 +55,107 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
         env!("CARGO_PKG_VERSION"),
         stats.total / 256
     );
-    debug!("{:?}, entry at TSC {tsc_entry}", arch::features::features());
+    init_interrupts(boot_info, tsc_entry);
+    let cpus = start_cpus(boot_info, options.max_cpus);
+    info!("{cpus} CPUs, {:?}", arch::features::features());
     panic!("nothing to run");
+}
+
+/// Interrupt controllers, clock and timer, as the firmware's tables describe them.
+fn init_interrupts(boot_info: &BootInfo, tsc_entry: u64) {
+    let end = boot_info
+        .memory_regions
+        .iter()
+        .map(|r| r.end)
+        .fold(1 << 32, u64::max);
+    if let Some(rsdp) = boot_info.rsdp_addr.into_option() {
+        acpi::publish(acpi::read(&DirectMapped { end }, rsdp));
+    } else {
+        warn!("no ACPI tables: one CPU, no interrupt lines");
+    }
+    apic::init_cpu();
+    ioapic::init();
+    let source = calibrate::init(tsc_entry);
+    apic::init_timer();
+    info!("TSC {} kHz by {source:?}", clock::tsc_hz() / 1000);
+}
+
+/// Physical memory below `end`, through the direct map.
+struct DirectMapped {
+    end: u64,
+}
+
+impl acpi::Physical for DirectMapped {
+    fn bytes(&self, phys: u64, len: usize) -> Option<&[u8]> {
+        if phys == 0 || phys.checked_add(len as u64)? > self.end {
+            return None;
+        }
+        // SAFETY: the direct map covers RAM, the firmware's tables and the first 4 GiB; nobody
+        // writes the tables. An address that lies in a hole above 4 GiB can only come from
+        // firmware that names a table where it said there was no memory.
+        Some(unsafe { core::slice::from_raw_parts(PhysAddr(phys).as_mut_ptr(), len) })
+    }
+}
+
+/// Starts the other CPUs and returns how many run.
+fn start_cpus(boot_info: &BootInfo, max: usize) -> usize {
+    let own = arch::cpu::initial_apic_id();
+    let ids: Vec<u32> = acpi::platform()
+        .cpus
+        .iter()
+        .copied()
+        .filter(|&id| id != own)
+        .take(max - 1)
+        .collect();
+    if ids.is_empty() {
+        return 1;
+    }
+    let Some(low) = low_pages(boot_info) else {
+        warn!("no low memory to start other CPUs in");
+        return 1;
+    };
+    let memory: Result<Vec<CpuMemory>, OutOfMemory> = ids.iter().map(|_| cpu_memory()).collect();
+    let Ok(memory) = memory else {
+        warn!("no memory to start other CPUs");
+        return 1;
+    };
+    // SAFETY: boot CPU, once; the low pages are unused RAM that the frame allocator does not
+    // have; each CPU's memory is its own for ever.
+    unsafe { smp::start(&ids, &memory, low, ap_main) };
+    smp::release(&ids, low)
+}
+
+/// First stack and IST stacks of a CPU.
+fn cpu_memory() -> Result<CpuMemory, OutOfMemory> {
+    let stack_top = stack::KernelStack::alloc()?.leak().0;
+    let ist = ContiguousFrames::alloc(descriptor::IST_BYTES.div_ceil(PAGE_SIZE), None)?
+        .leak()
+        .to_virt()
+        .0;
+    Ok(CpuMemory { stack_top, ist })
+}
+
+/// Unused pages below 640 KiB, above what real-mode firmware keeps at the start.
+fn low_pages(boot_info: &BootInfo) -> Option<u64> {
+    const FIRST: u64 = 0x8000;
+    const END: u64 = 0xa_0000;
+    boot_info
+        .memory_regions
+        .iter()
+        .filter(|r| r.kind == MemoryRegionKind::Usable)
+        .find_map(|r| {
+            let start = r.start.max(FIRST).next_multiple_of(PAGE_SIZE as u64);
+            let end = start + (smp::LOW_PAGES * PAGE_SIZE) as u64;
+            (end <= r.end.min(END)).then_some(start)
+        })
+}
+
+/// What a CPU other than the boot CPU does when it is released.
+fn ap_main(_cpu: usize) -> ! {
+    heap::init_cpu();
+    loop {
+        arch::cpu::enable_and_halt();
+    }
 }
 
 /// Frames, and the loader's page tables as the kernel's own without their lower half.

@@ -90,6 +90,13 @@ impl KernelStack {
         })
     }
 
+    /// Gives up the handle and keeps the stack for ever; returns its top.
+    pub fn leak(self) -> VirtAddr {
+        let top = self.top();
+        core::mem::forget(self);
+        top
+    }
+
     /// Lowest address.
     pub fn bottom(&self) -> VirtAddr {
         self.bottom

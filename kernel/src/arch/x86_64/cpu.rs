@@ -66,3 +66,15 @@ pub fn halt_forever() -> ! {
         };
     }
 }
+
+/// The APIC id that the CPU was born with (CPUID leaf 0Bh, else 1).
+pub fn initial_apic_id() -> u32 {
+    use core::arch::x86_64::{__cpuid, __cpuid_count};
+    if __cpuid(0).eax >= 0xb {
+        let leaf = __cpuid_count(0xb, 0);
+        if leaf.ebx != 0 {
+            return leaf.edx;
+        }
+    }
+    __cpuid(1).ebx >> 24
+}

@@ -1,7 +1,10 @@
 //! x86_64: CPUs, interrupts, paging bits, entry from user mode.
 
+pub mod acpi;
 #[cfg(target_os = "none")]
 pub mod apic;
+#[cfg(target_os = "none")]
+pub mod calibrate;
 pub mod clock;
 pub mod context;
 pub mod cpu;
@@ -25,6 +28,8 @@ pub mod protect;
 pub mod regs;
 #[cfg(target_os = "none")]
 pub mod reset;
+#[cfg(target_os = "none")]
+pub mod smp;
 pub mod tlb;
 pub mod trap_frame;
 pub mod user_copy;
