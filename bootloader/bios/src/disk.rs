@@ -1,37 +1,47 @@
 //! Reads the boot disk with the int 13h extensions (BIOS EDD-3, 8.2).
+//!
+//! Every call costs the same, however little it reads, so whole pieces of the disk are read
+//! and the last one is kept in the bounce buffer: partition table, file system and the
+//! small files cost three calls instead of a dozen.
 
 use crate::layout::{BOUNCE, BOUNCE_LEN, PACKET};
 use crate::real_mode::{self, Registers};
 use oxbow_loader_core::disk::{Disk, DiskError, SECTOR};
 
-/// Sectors in a full piece. Pieces end at multiples of this on the disk: compressed images
-/// are unpacked in blocks of the same size, and none is unpacked twice.
+/// Sectors in a piece. Pieces start at multiples of this on the disk: compressed images are
+/// unpacked in blocks of the same size, and none is unpacked twice.
 const PIECE: u64 = (BOUNCE_LEN / SECTOR) as u64;
-/// Sectors in a piece for a BIOS that refuses a full one.
-const SMALL_PIECE: u64 = 64;
+/// Sectors in a read by a BIOS that refuses a whole piece, or at the end of the disk.
+const SMALL: u64 = 32;
 
 /// The disk the BIOS booted from.
 pub struct BiosDisk {
-    piece: u64,
     drive: u8,
+    /// First sector and number of sectors of what the bounce buffer holds.
+    held: (u64, u64),
+    /// Whether whole pieces can be read.
+    pieces: bool,
 }
 
 impl BiosDisk {
     /// The boot disk.
     pub fn new() -> Self {
         BiosDisk {
-            piece: PIECE,
             drive: real_mode::drive(),
+            held: (0, 0),
+            pieces: true,
         }
     }
 
-    fn read_piece(&self, lba: u64, sectors: u64) -> Result<(), DiskError> {
+    /// Reads into the bounce buffer.
+    fn fetch(&mut self, lba: u64, sectors: u64) -> Result<(), DiskError> {
         let mut packet = [0; 16];
         packet[0] = 16;
         packet[2] = sectors as u8;
         packet[6..8].copy_from_slice(&((BOUNCE >> 4) as u16).to_le_bytes());
         packet[8..].copy_from_slice(&lba.to_le_bytes());
         real_mode::set_packet(packet);
+        self.held = (0, 0);
         let result = real_mode::call(
             0x13,
             Registers {
@@ -42,11 +52,26 @@ impl BiosDisk {
             },
         );
         if result.carry() {
-            return Err(DiskError {
-                lba,
-                status: (result.eax >> 8) as u8,
-            });
+            let status = (result.eax >> 8) as u8;
+            return Err(DiskError { lba, status });
         }
+        self.held = (lba, sectors);
+        Ok(())
+    }
+
+    /// Makes the bounce buffer hold `lba`, and more if it can, of the `wanted` sectors.
+    fn hold(&mut self, lba: u64, wanted: u64) -> Result<(), DiskError> {
+        let (start, sectors) = self.held;
+        if (start..start + sectors).contains(&lba) {
+            return Ok(());
+        }
+        if self.pieces && self.fetch(lba - lba % PIECE, PIECE).is_ok() {
+            return Ok(());
+        }
+        // Past the end of the disk, or too much at once: only what is asked for, in small
+        // reads. An error of these is one.
+        self.fetch(lba, wanted.min(SMALL))?;
+        self.pieces = false;
         Ok(())
     }
 }
@@ -55,23 +80,19 @@ impl Disk for BiosDisk {
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> Result<(), DiskError> {
         let (mut lba, mut rest) = (lba, buf);
         while !rest.is_empty() {
-            let room = self.piece - lba % self.piece;
-            let sectors = room.min((rest.len() / SECTOR) as u64);
-            match self.read_piece(lba, sectors) {
-                Ok(()) => {}
-                Err(_) if self.piece > SMALL_PIECE && sectors > SMALL_PIECE => {
-                    self.piece = SMALL_PIECE;
-                    continue;
-                }
-                Err(error) => return Err(error),
+            // Addresses near 2^64 are nonsense from a damaged disk.
+            if lba >= 1 << 48 {
+                let status = DiskError::RANGE;
+                return Err(DiskError { lba, status });
             }
-            let (now, later) = rest.split_at_mut(sectors as usize * SECTOR);
-            now.copy_from_slice(&real_mode::bounce()[..now.len()]);
+            self.hold(lba, (rest.len() / SECTOR) as u64)?;
+            let (start, sectors) = self.held;
+            let skip = (lba - start) as usize * SECTOR;
+            let len = rest.len().min(sectors as usize * SECTOR - skip);
+            let (now, later) = rest.split_at_mut(len);
+            now.copy_from_slice(&real_mode::bounce()[skip..skip + len]);
             rest = later;
-            lba = lba.checked_add(sectors).ok_or(DiskError {
-                lba,
-                status: DiskError::RANGE,
-            })?;
+            lba += (len / SECTOR) as u64;
         }
         Ok(())
     }
