@@ -1,11 +1,12 @@
 //! The block device under a volume: metadata by bytes, content by page frames.
 
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::buffers::Disk;
-use crate::block::{self, BlockDevice, Op, Request, SECTOR_BYTES, Segment};
+use crate::block::{BlockDevice, Op, Request, SECTOR_BYTES, Segment};
 use crate::error::{Errno, Result};
 use crate::mm::frame::Purpose;
 use crate::mm::{FrameRef, PAGE_SIZE};
@@ -44,7 +45,14 @@ impl Disk for DeviceDisk {
     fn read(&self, pos: u64, out: &mut [u8]) -> Result<()> {
         let segments = frames_for(out.len())?;
         let frames: Vec<FrameRef> = segments.iter().map(|s| s.frame.clone()).collect();
-        block::submit_and_wait(&self.0, Op::Read, sector_of(pos)?, segments)?;
+        transfer(
+            &self.0,
+            Op::Read,
+            vec![Piece {
+                sector: sector_of(pos)?,
+                segments,
+            }],
+        )?;
         for (part, frame) in out.chunks_mut(PAGE_SIZE).zip(&frames) {
             // SAFETY: the frame is ours alone and the device is done with it; a part is at
             // most a page long.
@@ -75,10 +83,24 @@ impl Disk for DeviceDisk {
                 at += n;
             }
         }
-        block::submit_and_wait(&self.0, Op::Write, sector_of(pos)?, segments)
+        transfer(
+            &self.0,
+            Op::Write,
+            vec![Piece {
+                sector: sector_of(pos)?,
+                segments,
+            }],
+        )
     }
     fn flush(&self) -> Result<()> {
-        block::submit_and_wait(&self.0, Op::Flush, 0, Vec::new())
+        transfer(
+            &self.0,
+            Op::Flush,
+            vec![Piece {
+                sector: 0,
+                segments: Vec::new(),
+            }],
+        )
     }
 }
 
@@ -100,14 +122,9 @@ struct Flight {
 type FirstError = IrqLock<Option<Errno>>;
 
 /// Moves all pieces, at the same time; returns when all are done, with the first error.
-pub fn transfer(device: &Arc<dyn BlockDevice>, op: Op, mut pieces: Vec<Piece>) -> Result<()> {
-    match pieces.len() {
-        0 => return Ok(()),
-        1 => {
-            let piece = pieces.remove(0);
-            return block::submit_and_wait(device, op, piece.sector, piece.segments);
-        }
-        _ => {}
+pub fn transfer(device: &Arc<dyn BlockDevice>, op: Op, pieces: Vec<Piece>) -> Result<()> {
+    if pieces.is_empty() {
+        return Ok(());
     }
     let flight = Arc::new(Flight {
         left: AtomicUsize::new(pieces.len()),
