@@ -17,6 +17,7 @@ use crate::file::table::FdTable;
 use crate::mm::UserAddr;
 use crate::sched::{Mutex, Thread, UserSpace, WaitQueue};
 use crate::security::Credentials;
+use crate::security::capability::CAP_SYS_RESOURCE;
 use crate::sync::{IrqLock, Rank, SpinLock};
 use crate::time;
 use crate::vfs::FsContext;
@@ -181,7 +182,7 @@ fn reserve(parent: &Task) -> Result<Pid> {
     let limit = parent.process.limit(abi::RLIMIT_NPROC);
     let mut tree = TREE.lock();
     let own = tree.nr_tasks_of(cred.uid) as u64;
-    if own >= limit && cred.uid != 0 && !cred.is_privileged()
+    if own >= limit && cred.uid != 0 && !cred.capable(CAP_SYS_RESOURCE) && !cred.is_privileged()
         || tree.nr_tasks() as u64 >= max_tasks()
     {
         return Err(Errno::EAGAIN);

@@ -287,21 +287,11 @@ fn hwcap() -> u64 {
 /// were gained.
 fn credentials(file: &OpenFile, ctx: &Context<'_>) -> Result<(Credentials, bool)> {
     let stat = file.file.stat()?;
-    let mut cred = ctx.cred.clone();
     let trusted = !ctx.no_new_privs
         && vfs::location(file).is_some_and(|path| !path.mount.flags().contains(MountFlags::NOSUID));
-    if trusted && stat.st_mode & abi::S_ISUID != 0 {
-        cred.euid = stat.st_uid;
-    }
+    let owner = (trusted && stat.st_mode & abi::S_ISUID != 0).then_some(stat.st_uid);
     // Without group execute permission the bit means mandatory locking.
     let sgid = abi::S_ISGID | abi::S_IXGRP;
-    if trusted && stat.st_mode & sgid == sgid {
-        cred.egid = stat.st_gid;
-    }
-    cred.suid = cred.euid;
-    cred.fsuid = cred.euid;
-    cred.sgid = cred.egid;
-    cred.fsgid = cred.egid;
-    let secure = cred.euid != cred.uid || cred.egid != cred.gid;
-    Ok((cred, secure))
+    let group = (trusted && stat.st_mode & sgid == sgid).then_some(stat.st_gid);
+    Ok(ctx.cred.exec(owner, group))
 }

@@ -15,6 +15,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::security::Credentials;
+use crate::security::capability::CAP_KILL;
 
 pub use super::deliver::deliver;
 
@@ -341,7 +342,7 @@ pub fn may_signal(
     sig: u32,
     same_session: bool,
 ) -> bool {
-    sender.is_privileged()
+    sender.capable(CAP_KILL)
         || sender.euid == target.suid
         || sender.euid == target.uid
         || sender.uid == target.suid
@@ -440,6 +441,7 @@ pub(super) fn parent_of(pid: Pid) -> Option<Arc<Process>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::security::capability::Capabilities;
 
     #[test]
     fn permission_to_signal() {
@@ -448,6 +450,7 @@ mod tests {
             euid: uid,
             suid,
             fsuid: uid,
+            caps: Capabilities::NONE,
             ..Credentials::root()
         };
         let root = Credentials::root();
