@@ -87,6 +87,38 @@ mod tests {
         assert_eq!(fat.read(node, &mut buf).unwrap(), b"quiet\n");
     }
 
+    /// Somebody may make the partition anew, larger, with other tools.
+    #[test]
+    fn the_loader_reads_a_fragmented_fat32() {
+        let mut bytes = vec![0; 40 << 20];
+        let options = FormatVolumeOptions::new()
+            .fat_type(FatType::Fat32)
+            .bytes_per_cluster(512);
+        fatfs::format_volume(Cursor::new(&mut bytes[..]), options).unwrap();
+        let content: Vec<u8> = (0..20_000u32).map(|i| ((i * 31) >> 3) as u8).collect();
+        {
+            let fs = FileSystem::new(Cursor::new(&mut bytes[..]), FsOptions::new()).unwrap();
+            let dir = fs.root_dir().create_dir("oxbow").unwrap();
+            let (mut kernel, mut other) = (
+                dir.create_file("kernel").unwrap(),
+                dir.create_file("other").unwrap(),
+            );
+            for piece in content.chunks(1500) {
+                kernel.write_all(piece).unwrap();
+                other.write_all(piece).unwrap();
+            }
+        }
+        let sectors = bytes.len() as u64 / 512;
+        let mut disk = MemDisk(bytes);
+        let mut fat = Fat::mount(&mut disk, Partition { start: 0, sectors }).unwrap();
+        let dir = fat.directory("OXBOW").unwrap();
+        for name in ["KERNEL", "OTHER"] {
+            let node = fat.file(dir, name).unwrap();
+            let mut buf = vec![0; 20_480];
+            assert!(fat.read(node, &mut buf).unwrap() == content);
+        }
+    }
+
     #[test]
     fn too_much_is_an_error() {
         assert!(make(1 << 24, 0, &vec![1; 1 << 24], b"", None).is_err());
