@@ -21,6 +21,8 @@ pub mod interrupts;
 pub mod ioapic;
 pub mod ipi;
 pub mod irq;
+#[cfg(target_os = "none")]
+mod mem;
 pub mod percpu;
 #[cfg(target_os = "none")]
 pub mod protect;
