@@ -285,7 +285,7 @@ impl AddressSpace {
         if index >= mapping.cache.size_pages() {
             return Err(FaultError::Bus);
         }
-        let source = mapping.cache.get(index).map_err(source_error)?;
+        let source = mapping.cache.get_for_fault(index).map_err(source_error)?;
         let frame = reclaim::alloc_frame()?;
         // SAFETY: both references are ours; the new frame is not yet shared.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), frame.as_ptr(), PAGE_SIZE) };
@@ -313,14 +313,14 @@ impl AddressSpace {
                 return Err(FaultError::Bus);
             }
             if !is_reserved {
-                _held = Some(cache.get(index).map_err(source_error)?);
+                _held = Some(cache.get_for_fault(index).map_err(source_error)?);
                 cache.reserve_page(index).map_err(source_error)?;
                 is_reserved = true;
             }
             if self.map_cached(area, mapping, page, write, size)? {
                 return Ok(());
             }
-            _held = Some(cache.get(index).map_err(source_error)?);
+            _held = Some(cache.get_for_fault(index).map_err(source_error)?);
         }
     }
 

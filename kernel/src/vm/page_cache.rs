@@ -31,7 +31,7 @@ use crate::mm::{FrameRef, PAGE_SIZE, PhysAddr};
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 use index::{Mark, PageIndex};
-use readahead::Readahead;
+use readahead::{MAX_WINDOW, Readahead};
 
 /// Where a page cache's pages come from and go to: a filesystem's inode.
 /// Called without spin locks; may sleep. Must not take the lock that a `write` to the same
@@ -222,6 +222,43 @@ impl PageCache {
         Some(self.state.lock().index.touch(index)?.share())
     }
 
+    /// As [`PageCache::get`], for a fault: what surrounds the page is read with it, as programs
+    /// touch neighbours next, in no order.
+    pub(super) fn get_for_fault(&self, index: u64) -> Result<FrameRef> {
+        if let Some(page) = self.get_cached(index) {
+            return Ok(page);
+        }
+        if let Some(source) = self.source() {
+            let window = self.missing_around(index, source.size().div_ceil(PAGE_SIZE as u64));
+            if let Some((start, count)) = window {
+                self.read_in(&*source, index, start, count)?;
+            }
+        }
+        self.get(index)
+    }
+
+    /// The missing pages around `index` in its aligned block, as (first, count); `None` when
+    /// somebody reads the page already.
+    fn missing_around(&self, index: u64, end_of_file: u64) -> Option<(u64, u64)> {
+        let state = self.state.lock();
+        if state.index.get(index).is_some() {
+            return None;
+        }
+        let block = index - index % MAX_WINDOW;
+        let is_missing = |i: &u64| state.index.get(*i).is_none();
+        let start = (block..index)
+            .rev()
+            .take_while(is_missing)
+            .last()
+            .unwrap_or(index);
+        let last = (block + MAX_WINDOW).min(end_of_file);
+        let end = (index + 1..last)
+            .take_while(is_missing)
+            .last()
+            .unwrap_or(index);
+        Some((start, end - start + 1))
+    }
+
     /// Makes the page at `index` be there, or waits for who does.
     fn fill(&self, index: u64) -> Result<()> {
         let Some(source) = &self.source else {
@@ -238,19 +275,29 @@ impl PageCache {
             }
             let window = state.readahead.on_miss(index);
             let last = index + window.min(end_of_file.saturating_sub(index)).max(1);
-            (index + 1..last)
+            let end = (index + 1..last)
                 .find(|&i| state.index.get(i).is_some())
-                .unwrap_or(last)
-                - index
+                .unwrap_or(last);
+            state.readahead.ended_at(end);
+            end - index
         };
+        self.read_in(&*source, index, index, window)
+    }
+
+    /// Reads `count` pages from `start` on, among them `index`. On return `index` is there, or
+    /// somebody else is at it; an error is that of `index`.
+    fn read_in(&self, source: &dyn PageSource, index: u64, start: u64, count: u64) -> Result<()> {
         let mut frames = Vec::new();
         frames
-            .try_reserve_exact(window as usize)
+            .try_reserve_exact(count as usize)
             .map_err(|_| Errno::ENOMEM)?;
         frames.push(reclaim::alloc_frame()?);
-        while frames.len() < window as usize {
+        let mut start = start;
+        while frames.len() < count as usize {
             // Pages that nobody asked for are not worth reclaiming others.
             let Ok(frame) = FrameRef::alloc(crate::mm::frame::Purpose::User) else {
+                start = index;
+                frames.truncate(1);
                 break;
             };
             frames.push(frame);
@@ -259,7 +306,7 @@ impl PageCache {
             let mut state = self.state.lock();
             let placed = frames
                 .iter()
-                .zip(index..)
+                .zip(start..)
                 .take_while(|(frame, i)| {
                     state
                         .index
@@ -269,29 +316,37 @@ impl PageCache {
                 .count();
             self.total().fetch_add(placed, Ordering::Relaxed);
             frames.truncate(placed);
-            state.readahead.ended_at(index + placed as u64);
         }
+        let asked = (index - start) as usize;
         if frames.is_empty() {
             self.wait_for_read(index);
             return Ok(());
         }
-        let mut result = source.read_pages(index, &frames);
-        let mut good = if result.is_ok() { frames.len() } else { 0 };
-        if result.is_err() && frames.len() > 1 {
+        let mut result = source.read_pages(start, &frames);
+        let mut good = if result.is_ok() {
+            0..frames.len()
+        } else {
+            0..0
+        };
+        if result.is_err() && frames.len() > 1 && asked < frames.len() {
             // One bad block must not take its neighbours along.
-            result = source.read_pages(index, &frames[..1]);
-            good = usize::from(result.is_ok());
+            result = source.read_pages(index, &frames[asked..=asked]);
+            good = if result.is_ok() {
+                asked..asked + 1
+            } else {
+                0..0
+            };
         }
         {
             let mut state = self.state.lock();
             for (n, frame) in frames.iter().enumerate() {
-                let i = index + n as u64;
+                let i = start + n as u64;
                 // Truncation may have taken the page out meanwhile.
                 let ours = state
                     .index
                     .get(i)
                     .is_some_and(|page| page.addr() == frame.addr());
-                if ours && n < good {
+                if ours && good.contains(&n) {
                     state.index.set(i, Mark::Uptodate);
                 } else if ours {
                     state.index.remove(i);
@@ -301,7 +356,7 @@ impl PageCache {
             state.index.touch(index);
         }
         self.changed.wake_all();
-        result
+        if asked < frames.len() { result } else { Ok(()) }
     }
 
     /// The page at `index` is born zero.
@@ -531,6 +586,11 @@ impl PageCache {
         self.state.lock().index.nr_pages()
     }
 
+    /// Pages that await write-back.
+    pub fn nr_dirty(&self) -> usize {
+        self.state.lock().index.nr_marked(Mark::Dirty)
+    }
+
     /// Enters a mapping, so that its pages can be found.
     pub(super) fn add_mapping(&self, id: u64, mapping: Weak<FileMapping>) {
         self.mappings.lock().insert(id, mapping);
@@ -595,3 +655,6 @@ impl Drop for PageCache {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

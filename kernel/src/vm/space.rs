@@ -30,7 +30,7 @@ use super::vma::{Vma, VmaFlags, VmaSet};
 use crate::arch::{self, CpuMask};
 use crate::error::Result;
 use crate::mm::addr::USER_END;
-use crate::mm::page_table::{DirectMap, PageTable, kernel_root};
+use crate::mm::page_table::{DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, UserAddr};
 use crate::sched::{RwLock, UserSpace};
 use crate::sync::{Rank, SpinLock};
@@ -178,9 +178,13 @@ pub struct AddressSpace {
 impl AddressSpace {
     /// An empty space that shares the kernel half.
     pub fn new() -> Result<Arc<AddressSpace>> {
+        #[cfg_attr(not(target_os = "none"), expect(unused_mut, reason = "no kernel half"))]
         let mut table = PageTable::new(DirectMap)?;
+        #[cfg(target_os = "none")]
         // SAFETY: the kernel's root was named at boot and lives for ever.
-        unsafe { table.adopt_kernel_half(kernel_root()) };
+        unsafe {
+            table.adopt_kernel_half(crate::mm::page_table::kernel_root())
+        };
         let root = table.root();
         let limits = SpaceLimits::default();
         Ok(Arc::new_cyclic(|me| AddressSpace {
@@ -410,3 +414,6 @@ pub struct SpaceUsage {
     /// Page tables, in bytes.
     pub table_bytes: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use super::index::Mark;
 use super::{NR_DIRTY, NR_WRITEBACK, PageCache, Unmap};
 use crate::error::Result;
 use crate::mm::FrameRef;
-use crate::sched::WaitQueue;
+use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
 use crate::time::NS_PER_SEC;
 
@@ -27,6 +27,8 @@ static DIRTY: SpinLock<VecDeque<Arc<PageCache>>> =
 static WORK: WaitQueue = WaitQueue::new();
 /// Write back everything now.
 static URGENT: AtomicBool = AtomicBool::new(false);
+/// Held while a cache from the list is written back: `sync_all` waits for the flusher's.
+static FLUSHING: Mutex<()> = Mutex::new(());
 /// The flusher finished a round.
 pub(super) static ROUND: WaitQueue = WaitQueue::new();
 
@@ -159,6 +161,8 @@ fn flush(cache: &Arc<PageCache>) {
 
 /// Writes back every dirty page of every file and waits (man 2 sync).
 pub fn sync_all() {
+    // What the flusher took from the list before this call is written when the lock is free.
+    let _flushing = FLUSHING.lock();
     let count = DIRTY.lock().len();
     for _ in 0..count {
         let Some(cache) = DIRTY.lock().pop_front() else {
@@ -204,6 +208,7 @@ fn run_flusher() {
                 break None;
             }
             budget -= 1;
+            let _flushing = FLUSHING.lock();
             match next_due(crate::time::now_ns(), urgent) {
                 Ok(cache) => flush(&cache),
                 Err(deadline) => break deadline,

@@ -1,0 +1,304 @@
+use super::*;
+use std::sync::Mutex as HostMutex;
+
+/// A file in ordinary memory that counts its calls.
+pub struct FakeFile {
+    pub content: HostMutex<Vec<u8>>,
+    pub size: AtomicU64,
+    pub nr_reads: AtomicUsize,
+    pub nr_writes: AtomicUsize,
+    /// Bytes that may be reserved.
+    pub room: AtomicU64,
+    /// Page whose reading fails.
+    pub bad_page: AtomicU64,
+}
+
+impl FakeFile {
+    pub fn new(content: &[u8]) -> Arc<FakeFile> {
+        Arc::new(FakeFile {
+            content: HostMutex::new(content.to_vec()),
+            size: AtomicU64::new(content.len() as u64),
+            nr_reads: AtomicUsize::new(0),
+            nr_writes: AtomicUsize::new(0),
+            room: AtomicU64::new(u64::MAX),
+            bad_page: AtomicU64::new(u64::MAX),
+        })
+    }
+    pub fn cache(self: &Arc<Self>) -> Arc<PageCache> {
+        let source: Arc<dyn PageSource> = self.clone();
+        PageCache::new(Some(Arc::downgrade(&source))).unwrap()
+    }
+    fn truncate(&self, cache: &PageCache, size: u64) {
+        self.size.store(size, Ordering::Release);
+        cache.truncate(size);
+        let mut content = self.content.lock().unwrap();
+        let len = content.len().min(size as usize);
+        content.truncate(len);
+    }
+}
+
+impl PageSource for FakeFile {
+    fn read_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
+        self.nr_reads.fetch_add(1, Ordering::Relaxed);
+        let bad = self.bad_page.load(Ordering::Relaxed);
+        if (index..index + pages.len() as u64).contains(&bad) {
+            return Err(Errno::EIO);
+        }
+        let content = self.content.lock().unwrap();
+        let size = self.size.load(Ordering::Acquire) as usize;
+        for (n, page) in pages.iter().enumerate() {
+            let at = (index as usize + n) * PAGE_SIZE;
+            page.zero();
+            let end = (at + PAGE_SIZE).min(content.len()).min(size);
+            if at < end {
+                // SAFETY: within the frame.
+                unsafe {
+                    core::ptr::copy_nonoverlapping(content[at..].as_ptr(), page.as_ptr(), end - at)
+                };
+            }
+        }
+        Ok(())
+    }
+    fn write_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
+        self.nr_writes.fetch_add(1, Ordering::Relaxed);
+        let mut content = self.content.lock().unwrap();
+        let end = (index as usize + pages.len()) * PAGE_SIZE;
+        if content.len() < end {
+            content.resize(end, 0);
+        }
+        for (n, page) in pages.iter().enumerate() {
+            let at = (index as usize + n) * PAGE_SIZE;
+            // SAFETY: within the frame.
+            unsafe {
+                core::ptr::copy_nonoverlapping(page.as_ptr(), content[at..].as_mut_ptr(), PAGE_SIZE)
+            };
+        }
+        Ok(())
+    }
+    fn reserve(&self, pos: u64, len: u64) -> Result<()> {
+        if pos + len > self.room.load(Ordering::Relaxed) {
+            return Err(Errno::ENOSPC);
+        }
+        Ok(())
+    }
+    fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+    fn grow(&self, size: u64) {
+        self.size.fetch_max(size, Ordering::AcqRel);
+    }
+}
+
+fn pattern(len: usize, seed: u8) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i / 7) as u8 ^ (i % 251) as u8 ^ seed)
+        .collect()
+}
+
+fn write(cache: &PageCache, pos: u64, bytes: &[u8]) -> Result<usize> {
+    cache.write_at(pos, &mut IoSource::kernel(bytes))
+}
+
+fn read(cache: &PageCache, pos: u64, len: usize) -> Vec<u8> {
+    let mut out = vec![0xaa; len];
+    let n = cache
+        .read_at(pos, cache.size(), &mut IoDest::kernel(&mut out))
+        .unwrap();
+    out.truncate(n);
+    out
+}
+
+#[test]
+fn reads_stop_at_the_end_and_go_to_the_source_once() {
+    let data = pattern(10_000, 1);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    assert_eq!(read(&cache, 0, 20_000), data);
+    assert_eq!(file.nr_reads.load(Ordering::Relaxed), 1, "one read ahead");
+    assert_eq!(read(&cache, 4000, 200), &data[4000..4200]);
+    assert_eq!(read(&cache, 10_000, 5), []);
+    assert_eq!(read(&cache, u64::MAX - 5, 5), []);
+    assert_eq!(file.nr_reads.load(Ordering::Relaxed), 1);
+    assert_eq!(cache.nr_pages(), 3);
+}
+
+#[test]
+fn one_bad_page_spoils_no_other() {
+    let file = FakeFile::new(&pattern(40_000, 2));
+    file.bad_page.store(2, Ordering::Relaxed);
+    let cache = file.cache();
+    assert_eq!(
+        read(&cache, 0, 40_000).len(),
+        2 * PAGE_SIZE,
+        "a short count"
+    );
+    assert_eq!(cache.get(2).unwrap_err(), Errno::EIO);
+    assert!(cache.get(3).is_ok());
+    file.bad_page.store(u64::MAX, Ordering::Relaxed);
+    assert_eq!(read(&cache, 0, 40_000).len(), 40_000);
+}
+
+#[test]
+fn writes_reach_the_source_on_write_back_only() {
+    let file = FakeFile::new(&pattern(9000, 3));
+    let cache = file.cache();
+    let data = pattern(20_000, 4);
+    assert_eq!(write(&cache, 100, &data), Ok(20_000));
+    assert_eq!(file.size(), 20_100);
+    assert_eq!(file.nr_writes.load(Ordering::Relaxed), 0);
+    assert_eq!(read(&cache, 100, 20_000), data);
+    cache.write_back(0, u64::MAX).unwrap();
+    assert_eq!(file.nr_writes.load(Ordering::Relaxed), 1, "one run");
+    assert_eq!(&file.content.lock().unwrap()[100..20_100], data);
+    cache.write_back(0, u64::MAX).unwrap();
+    assert_eq!(file.nr_writes.load(Ordering::Relaxed), 1, "nothing dirty");
+}
+
+#[test]
+fn a_full_device_makes_the_count_short() {
+    let file = FakeFile::new(&[]);
+    file.room.store(2 * PAGE_SIZE as u64, Ordering::Relaxed);
+    let cache = file.cache();
+    assert_eq!(write(&cache, 0, &pattern(20_000, 5)), Ok(2 * PAGE_SIZE));
+    assert_eq!(file.size(), 2 * PAGE_SIZE as u64);
+    assert_eq!(write(&cache, file.size(), b"x"), Err(Errno::ENOSPC));
+    assert_eq!(file.size(), 2 * PAGE_SIZE as u64);
+}
+
+#[test]
+fn a_dirty_cache_keeps_its_source() {
+    let file = FakeFile::new(&[]);
+    let weak = Arc::downgrade(&file);
+    let cache = file.cache();
+    write(&cache, 0, b"precious").unwrap();
+    drop(file);
+    let file = weak.upgrade().expect("pinned while dirty");
+    cache.write_back(0, u64::MAX).unwrap();
+    assert_eq!(&file.content.lock().unwrap()[..8], b"precious");
+    drop(file);
+    assert!(weak.upgrade().is_none());
+}
+
+#[test]
+fn truncation_zeroes_what_comes_back() {
+    let file = FakeFile::new(&pattern(12_000, 6));
+    let cache = file.cache();
+    write(&cache, 0, &pattern(12_000, 7)).unwrap();
+    file.truncate(&cache, 5000);
+    assert_eq!(cache.nr_pages(), 2);
+    write(&cache, 11_000, b"end").unwrap();
+    let back = read(&cache, 0, 20_000);
+    assert_eq!(back.len(), 11_003);
+    assert_eq!(&back[..5000], &pattern(12_000, 7)[..5000]);
+    assert!(back[5000..11_000].iter().all(|&b| b == 0));
+    assert_eq!(&back[11_000..], b"end");
+}
+
+#[test]
+fn memory_files_keep_their_size_and_holes() {
+    let cache = PageCache::new(None).unwrap();
+    assert_eq!(write(&cache, 10_000, b"abc"), Ok(3));
+    assert_eq!((cache.size(), cache.nr_pages()), (10_003, 1));
+    let back = read(&cache, 0, 20_000);
+    assert!(back[..10_000].iter().all(|&b| b == 0));
+    assert_eq!(cache.nr_pages(), 1, "a hole stays a hole");
+    cache.truncate(10_001);
+    cache.truncate(10_003);
+    assert_eq!(read(&cache, 10_000, 10), b"a\0\0");
+}
+
+#[test]
+fn clean_pages_can_be_reclaimed_and_dirty_ones_not() {
+    let data = pattern(64 * PAGE_SIZE, 8);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    read(&cache, 0, data.len());
+    write(&cache, 0, b"dirty").unwrap();
+    let held = cache.get(5).unwrap();
+    // Other tests' caches are under the same clock hand.
+    for _ in 0..100 {
+        reclaim::reclaim(1000);
+    }
+    assert!(cache.is_cached(0) && cache.is_cached(5));
+    assert_eq!(cache.nr_pages(), 2);
+    drop(held);
+    assert_eq!(&read(&cache, 0, data.len())[5..], &data[5..]);
+}
+
+/// Random reads, writes, truncations, write-backs and reclaim against a plain vector.
+#[test]
+fn random_operations_match_a_model() {
+    let mut model = pattern(30_000, 9);
+    let file = FakeFile::new(&model);
+    let cache = file.cache();
+    let mut seed = 0xdead_beef_cafe_f00du64;
+    let mut random = |n: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % n as u64) as usize
+    };
+    for round in 0..3000 {
+        let pos = random(60_000);
+        match random(10) {
+            0..4 => {
+                let data = pattern(random(13_000), round as u8);
+                assert_eq!(write(&cache, pos as u64, &data), Ok(data.len()));
+                if !data.is_empty() {
+                    let end = pos + data.len();
+                    if model.len() < end {
+                        model.resize(end, 0);
+                    }
+                    model[pos..end].copy_from_slice(&data);
+                }
+            }
+            4..7 => {
+                let len = random(20_000);
+                let from = pos.min(model.len());
+                let to = (pos + len).min(model.len()).max(from);
+                assert_eq!(read(&cache, pos as u64, len), &model[from..to]);
+            }
+            7 => {
+                file.truncate(&cache, pos as u64);
+                model.resize(pos, 0);
+            }
+            8 => cache
+                .write_back(random(8) as u64, 4 + random(20) as u64)
+                .unwrap(),
+            _ => drop(reclaim::reclaim(random(8))),
+        }
+        assert_eq!(cache.size(), model.len() as u64);
+    }
+    cache.write_back(0, u64::MAX).unwrap();
+    assert_eq!(&file.content.lock().unwrap()[..model.len()], model);
+}
+
+#[test]
+fn concurrent_readers_and_writers_see_whole_pages_of_someone() {
+    let file = FakeFile::new(&vec![0; 32 * PAGE_SIZE]);
+    let cache = file.cache();
+    std::thread::scope(|s| {
+        for t in 1..=3u8 {
+            let cache = &cache;
+            s.spawn(move || {
+                for round in 0..300u64 {
+                    let page = (round * 7 + u64::from(t)) % 32;
+                    write(cache, page * PAGE_SIZE as u64, &[t; PAGE_SIZE]).unwrap();
+                    let back = read(cache, page * PAGE_SIZE as u64, PAGE_SIZE);
+                    assert!(back.iter().all(|b| (1..=3).contains(b)));
+                }
+            });
+        }
+        s.spawn(|| {
+            for _ in 0..200 {
+                cache.write_back(0, u64::MAX).unwrap();
+                reclaim::reclaim(16);
+            }
+        });
+    });
+    cache.write_back(0, u64::MAX).unwrap();
+    let content = file.content.lock().unwrap();
+    for page in content.chunks(PAGE_SIZE) {
+        assert!(page.iter().all(|b| (1..=3).contains(b)));
+    }
+}
