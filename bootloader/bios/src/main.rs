@@ -6,7 +6,6 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 #![cfg_attr(
     not(target_os = "none"),
-    allow(dead_code, reason = "only checked on the host")
 )]
 
 #[cfg(target_os = "none")]

@@ -427,6 +427,17 @@ fn absurd_kernels_are_refused() {
 }
 
 #[test]
+fn a_32_bit_processor_is_refused() {
+    let disk = changed(|_| {});
+    bad(
+        Firmware::Bios,
+        &disk,
+        &["-cpu", "qemu32"],
+        "this processor has no 64-bit mode",
+    );
+}
+
+#[test]
 fn too_little_memory_is_said() {
     // The last loadable segment, 56 bytes to a program header, gets 200 MiB of bss.
     let huge = packed_kernel(|elf| {
