@@ -1,0 +1,115 @@
+//! Disks for tests, made and checked with e2fsprogs on the host.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::host;
+use crate::machine::Machine;
+
+/// An ext2 filesystem with files from the host, to attach to a machine (`vdb`...).
+pub struct DataDisk {
+    path: PathBuf,
+}
+
+impl DataDisk {
+    /// A disk of `size_mib` with `files`: (path on the host, path on the disk).
+    pub fn new(size_mib: u32, files: &[(&Path, &str)]) -> DataDisk {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let base = std::env::temp_dir().join(format!("oxbow-disk-{}-{n}", std::process::id()));
+        let tree = base.with_extension("tree");
+        std::fs::create_dir_all(&tree).expect("a folder for the disk's files");
+        for (from, to) in files {
+            let to = tree.join(to.trim_start_matches('/'));
+            if let Some(parent) = to.parent() {
+                std::fs::create_dir_all(parent).expect("a folder on the disk");
+            }
+            std::fs::copy(from, &to)
+                .unwrap_or_else(|e| panic!("cannot copy {}: {e}", from.display()));
+        }
+        let path = base.with_extension("ext2");
+        host(
+            "mke2fs",
+            &[
+                "-q",
+                "-F",
+                "-t",
+                "ext2",
+                "-E",
+                "root_owner=0:0",
+                "-d",
+                &tree.to_string_lossy(),
+                &path.to_string_lossy(),
+                &format!("{size_mib}M"),
+            ],
+        );
+        std::fs::remove_dir_all(&tree).expect("the folder is ours");
+        DataDisk { path }
+    }
+
+    /// The image file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for DataDisk {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Byte offset of the last used partition of a raw GPT disk: Oxbow's root.
+fn root_offset(raw: &Path) -> u64 {
+    let mut disk = std::fs::File::open(raw).expect("the raw disk");
+    let mut entries = [0; 128 * 128];
+    disk.seek(SeekFrom::Start(1024)).expect("a partition table");
+    disk.read_exact(&mut entries).expect("a partition table");
+    entries
+        .chunks_exact(128)
+        .filter(|e| e[..16] != [0; 16])
+        .map(|e| u64::from_le_bytes(e[32..40].try_into().expect("eight bytes")) * 512)
+        .max()
+        .expect("a partition")
+}
+
+/// Checks the root filesystem of a machine that has ended, with `e2fsck -fn`. Returns whether
+/// it is clean, and what the check said.
+pub fn check_root_filesystem(machine: &Machine) -> (bool, String) {
+    let raw = machine.folder().join("root.raw");
+    let overlay = machine.folder().join("root.qcow2");
+    host(
+        "qemu-img",
+        &[
+            "convert",
+            "-O",
+            "raw",
+            &overlay.to_string_lossy(),
+            &raw.to_string_lossy(),
+        ],
+    );
+    let target = format!("{}?offset={}", raw.display(), root_offset(&raw));
+    let done = Command::new("e2fsck")
+        .args(["-fn", &target])
+        .env(
+            "PATH",
+            format!(
+                "{}:/usr/sbin:/sbin",
+                std::env::var("PATH").unwrap_or_default()
+            ),
+        )
+        .output()
+        .expect("e2fsck");
+    std::fs::remove_file(&raw).expect("the raw disk is ours");
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+    (
+        done.status.success() && !said.contains("not cleanly unmounted"),
+        said,
+    )
+}

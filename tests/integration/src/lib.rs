@@ -1,0 +1,1 @@
+//! Behaviour of the booted image, tested from outside: see `tests/`.
