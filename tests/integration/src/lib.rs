@@ -1,1 +1,29 @@
-//! Behaviour of the booted image, tested from outside: see `tests/`.
+//! Behaviour of the booted image, tested from outside: see `tests/`. Here: how tests get
+//! their programs.
+
+use std::path::{Path, PathBuf};
+
+use oxbow_harness::{DataDisk, host, top};
+
+/// Compiles `programs/NAME.c` to a static musl binary; returns its path.
+pub fn c_program(name: &str) -> PathBuf {
+    let source = top().join(format!("tests/integration/programs/{name}.c"));
+    let out = std::env::temp_dir().join(format!("oxbow-{}-{name}", std::process::id()));
+    let (source, out_text) = (source.to_string_lossy().into_owned(), out.to_string_lossy());
+    host(
+        "musl-gcc",
+        &["-O2", "-static", "-o", &out_text, &source, "-lm"],
+    );
+    out
+}
+
+/// A disk with the C programs `names` at its root.
+pub fn disk_of_c_programs(names: &[&str]) -> DataDisk {
+    let built: Vec<PathBuf> = names.iter().map(|n| c_program(n)).collect();
+    let files: Vec<(&Path, &str)> = built
+        .iter()
+        .map(PathBuf::as_path)
+        .zip(names.iter().copied())
+        .collect();
+    DataDisk::new(64, &files)
+}

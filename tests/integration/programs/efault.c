@@ -74,7 +74,7 @@ int main(void) {
         BAD(uname, bad); BAD(sysinfo, bad); BAD(getrandom, bad, 8L, 0L); BAD(getcwd, bad, 64L); BAD(getrusage, 0L, bad);
         BAD(getrlimit, 7L, bad); BAD(setrlimit, 7L, bad); BAD(prlimit64, 0L, 7L, 0L, bad);
         BAD(getitimer, 0L, bad); BAD(futex, bad, 0L, 0L, &ts, 0L, 0L); BAD(sched_getaffinity, 0L, 64L, bad); BAD(sched_getparam, 0L, bad);
-        BAD(getgroups, 16L, bad); BAD(getresuid, bad, bad, bad); BAD(mount, bad, bad, bad, 0L, 0L); BAD(umount2, bad, 0L);
+        BAD(getresuid, bad, bad, bad); BAD(mount, bad, bad, bad, 0L, 0L); BAD(umount2, bad, 0L);
         BAD(ioctl, ends[0], 0x541bL, bad);
         if (fork() == 0) _exit(0);
         BAD(wait4, -1L, bad, 0L, 0L);

@@ -16,7 +16,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "noncanonical")) *(volatile int *)0x8000000000000000UL = 1;
     if (!strcmp(what, "text")) *(volatile char *)(void *)main = 1;
     if (!strcmp(what, "exec-data")) { static char code[] = "\xc3"; ((void (*)(void))code)(); }
-    if (!strcmp(what, "divide")) return 1 / zero;
+    if (!strcmp(what, "divide")) return 100 / zero;
     if (!strcmp(what, "illegal")) __asm__ volatile("ud2");
     if (!strcmp(what, "privileged")) __asm__ volatile("hlt");
     if (!strcmp(what, "cli")) __asm__ volatile("cli");

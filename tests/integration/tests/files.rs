@@ -1,0 +1,107 @@
+//! Files: what is written survives, and the disk is clean afterwards.
+
+use oxbow_harness::{Config, DataDisk, Machine, check_root_filesystem};
+
+#[test]
+fn files_survive_a_reboot() {
+    let config = Config::default();
+    let mut m = Machine::boot(&config);
+    m.ok("mkdir -p /root/deep/er; seq 1 50000 > /root/deep/er/numbers");
+    m.ok("ln -s er/numbers /root/deep/link; ln /root/deep/er/numbers /root/deep/hard");
+    m.ok("chmod 751 /root/deep/er; chown 12:34 /root/deep/er/numbers");
+    let sum = m.ok("sha256sum /root/deep/er/numbers");
+    m.ok("for i in $(seq 1 200); do echo $i > /root/deep/f$i; done; rm /root/deep/f1??");
+    m.power_off();
+    let (clean, said) = check_root_filesystem(&m);
+    assert!(clean, "e2fsck found: {said}");
+
+    let mut m = m.boot_again(&config);
+    assert_eq!(m.ok("sha256sum /root/deep/er/numbers"), sum);
+    assert_eq!(m.ok("readlink /root/deep/link"), "er/numbers\n");
+    assert_eq!(
+        m.ok("stat -c '%a %h %u:%g' /root/deep/hard"),
+        "644 2 12:34\n"
+    );
+    assert_eq!(m.ok("stat -c %a /root/deep/er"), "751\n");
+    assert_eq!(m.ok("ls /root/deep | grep -c '^f'").trim(), "99");
+    assert_eq!(m.ok("cat /root/deep/f42"), "42\n");
+    m.power_off();
+    let (clean, said) = check_root_filesystem(&m);
+    assert!(clean, "e2fsck found: {said}");
+}
+
+#[test]
+fn synced_files_survive_a_power_cut() {
+    let config = Config::default();
+    let mut m = Machine::boot(&config);
+    m.ok("seq 1 1000 > /root/kept; sync");
+    m.pull_the_plug();
+    let mut m = m.boot_again(&config);
+    assert_eq!(m.ok("tail -n 1 /root/kept"), "1000\n");
+    m.power_off();
+}
+
+#[test]
+fn a_second_disk_mounts_and_unmounts() {
+    let disk = DataDisk::new(32, &[]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
+    m.ok("mkdir /mnt/a && head -c 5000000 /dev/urandom > /mnt/a/noise");
+    let sum = m.ok("sha256sum < /mnt/a/noise");
+    assert!(m.ok("df /mnt").contains("/dev/vdb"));
+    // Busy while somebody stands in it.
+    assert_ne!(
+        m.run("cd /mnt && umount /mnt; s=$?; cd /; (exit $s)")
+            .status,
+        0
+    );
+    m.ok("umount /mnt");
+    m.ok("mount -t ext2 /dev/vdb /mnt");
+    assert_eq!(m.ok("sha256sum < /mnt/a/noise"), sum);
+    m.ok("umount /mnt");
+    m.power_off();
+    let check = std::process::Command::new("/usr/sbin/e2fsck")
+        .arg("-fn")
+        .arg(disk.path())
+        .output()
+        .expect("e2fsck");
+    assert!(
+        check.status.success(),
+        "{}",
+        String::from_utf8_lossy(&check.stdout)
+    );
+}
+
+#[test]
+fn tmpfs_proc_and_dev_are_there() {
+    let mut m = Machine::boot(&Config::default());
+    let mounts = m.ok("mount");
+    for want in [
+        "on / type ext2",
+        "on /proc type proc",
+        "on /dev type",
+        "on /tmp type tmpfs",
+    ] {
+        assert!(mounts.contains(want), "{want} in {mounts}");
+    }
+    assert_eq!(
+        m.ok("head -c 4 /dev/zero | od -An -tx1").trim(),
+        "00 00 00 00"
+    );
+    assert_eq!(m.run("echo x > /dev/full").status, 1);
+    assert_eq!(m.ok("head -c 32 /dev/urandom | wc -c").trim(), "32");
+    m.ok("ps | grep -q init");
+    m.ok("top -b -n 1 | head -n 5");
+    m.ok("uptime");
+    assert_eq!(m.ok("readlink /proc/self/cwd"), m.ok("pwd"));
+    // A full disk says so, and nothing breaks.
+    let fill = m.run(
+        "head -c 400000000 /dev/zero > /tmp/fill; echo $?; rm -f /tmp/fill; df /tmp | tail -n 1",
+    );
+    assert!(
+        fill.text.contains("No space left") || fill.text.contains('1'),
+        "{}",
+        fill.text
+    );
+    m.ok("echo still > /tmp/works && cat /tmp/works");
+}

@@ -1,0 +1,121 @@
+//! Programs that others built run unmodified, and print what they print on Linux.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use oxbow_harness::{Config, DataDisk, Machine};
+use oxbow_integration::c_program;
+
+const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && cp /mnt/* /tmp/ && cd /tmp";
+
+/// What `sh -c script` prints on the host in an empty folder with `program` beside it.
+fn on_linux(program: &Path, script: &str) -> String {
+    let folder = std::env::temp_dir().join(format!("oxbow-linux-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let name = program.file_name().expect("a name");
+    std::fs::copy(program, folder.join(name)).expect("the program");
+    let done = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&folder)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .expect("sh");
+    std::fs::remove_dir_all(&folder).expect("the folder is ours");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+#[test]
+fn c_program_of_musl_gcc() {
+    let hello = c_program("hello");
+    let name = hello
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let disk = DataDisk::new(32, &[(&hello, &name)]);
+    let script = format!("HELLO=world ./{name} a 'b c'; echo $?");
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    assert_eq!(m.ok(&script), on_linux(&hello, &script));
+}
+
+/// Scripts that run mostly inside busybox, with its own applets.
+const BUSYBOX: &[&str] = &[
+    "./busybox echo hello | ./busybox tr a-z A-Z",
+    "./busybox seq 1 1000 | ./busybox awk '{ s += $1 } END { print s }'",
+    "./busybox printf 'b\\na\\nc\\n' | ./busybox sort | ./busybox tac",
+    "./busybox mkdir -p d/e; ./busybox touch d/e/f; ./busybox find d | ./busybox sort; ./busybox rm -r d",
+    "./busybox sh -c 'for i in 1 2 3; do echo $((i * i)); done; (exit 5); echo $?'",
+    "./busybox seq 1 5000 | ./busybox gzip | ./busybox gunzip | ./busybox md5sum",
+    "./busybox head -c 100000 /dev/zero | ./busybox sha256sum",
+    "./busybox sh -c 'mkdir t; echo x > t/a; tar cf t.tar t; rm -r t; tar xf t.tar; cat t/a; rm -r t t.tar'",
+    "./busybox sh -c 'sleep 0.1 & wait; echo waited'",
+    "./busybox sh -c 'trap \"echo trapped\" USR1; kill -USR1 $$; echo after'",
+    "./busybox vi --help 2>&1 | ./busybox head -n 1 | ./busybox cut -c1-7",
+    "./busybox expr 7 \\* 6; ./busybox test -f busybox && echo file",
+    "echo 'a b c' | ./busybox sed 's/b/X/' | ./busybox xargs -n 1 echo",
+];
+
+#[test]
+fn debian_busybox() {
+    let busybox = PathBuf::from("/bin/busybox");
+    let disk = DataDisk::new(32, &[(&busybox, "busybox")]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    for script in BUSYBOX {
+        assert_eq!(m.run(script).text, on_linux(&busybox, script), "{script}");
+    }
+    m.power_off();
+}
+
+#[test]
+fn debian_bash() {
+    let bash = PathBuf::from("/bin/bash-static");
+    let disk = DataDisk::new(32, &[(&bash, "bash-static")]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    for script in [
+        "./bash-static -c 'echo $BASH_VERSION; a=(1 2 3); echo ${a[@]:1}; echo ${a[*]/2/x}'",
+        "./bash-static -c 'declare -A m=([k]=v); echo ${m[k]}; printf -v x %05d 42; echo $x'",
+        "./bash-static -c 'for ((i=0;i<3;i++)); do echo $i; done | while read n; do echo n$n; done'",
+        "./bash-static -c 'cat < <(echo from process substitution)' 2>&1",
+        "./bash-static -c '(sleep 0.1; echo later) & wait; echo done'",
+        "./bash-static -c 'trap \"echo bye\" EXIT; [[ abc =~ b(.) ]] && echo ${BASH_REMATCH[1]}'",
+    ] {
+        assert_eq!(m.run(script).text, on_linux(&bash, script), "{script}");
+    }
+}
+
+/// Where set-up keeps what it fetched.
+fn oxbow_home() -> PathBuf {
+    std::env::var_os("OXBOW_HOME").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").expect("HOME")).join(".cache/oxbow"),
+        PathBuf::from,
+    )
+}
+
+#[test]
+fn static_go_binary() {
+    let esbuild = oxbow_home().join("fixtures/esbuild");
+    let disk = DataDisk::new(64, &[(&esbuild, "esbuild")]);
+    let mut m = Machine::boot(
+        &Config {
+            memory_mib: 512,
+            ..Config::default()
+        }
+        .with_disk(&disk),
+    );
+    m.ok(MOUNT);
+    let bundle = "echo 'export const x = (a) => a * 2' > lib.js; \
+                  echo 'import {x} from \"./lib.js\"; console.log(x(21))' > main.js; \
+                  ./esbuild --bundle --minify main.js";
+    for script in ["./esbuild --version", bundle] {
+        assert_eq!(
+            m.run_for(script, 120).text,
+            on_linux(&esbuild, script),
+            "{script}"
+        );
+    }
+}
