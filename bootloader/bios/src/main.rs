@@ -4,9 +4,6 @@
 //! [`bios_main`]. BIOS services are then called from Rust through [`real_mode::call`]. The
 //! graphics mode is set last, so that every error still finds the text mode.
 #![cfg_attr(target_os = "none", no_std, no_main)]
-#![cfg_attr(
-    not(target_os = "none"),
-)]
 
 #[cfg(target_os = "none")]
 mod disk;
