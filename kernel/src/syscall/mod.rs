@@ -3,6 +3,7 @@
 
 mod args;
 mod file;
+mod fs;
 mod memory;
 mod net;
 mod poll;
