@@ -26,6 +26,7 @@ pub mod fork;
 pub mod futex;
 pub mod limits;
 pub mod load;
+pub mod oom;
 pub mod pidfd;
 pub mod script;
 pub mod session;

@@ -4,7 +4,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::mm::frame::{OutOfMemory, stats};
+use crate::mm::frame::OutOfMemory;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 
@@ -41,8 +41,6 @@ pub(super) fn relieve() -> Result<(), OutOfMemory> {
     if !killer() {
         return Err(OutOfMemory);
     }
-    let free = stats().free;
-    warn!("out of memory: killed a process ({free} frames free)");
     let deadline = crate::time::now_ns() + PATIENCE_NS;
     // A time-out means that the victim is slow: the caller looks at memory again.
     match RELIEF.wait_interruptible(Some(deadline), || {
