@@ -224,6 +224,11 @@ impl<M: TableMemory> PageTable<M> {
         Ok(&self.find_or_make(va, 1)?[index(va, 1)])
     }
 
+    /// The leaf table on the way to `va`, if it exists; entry `va >> 12 & 511` is that of `va`.
+    pub fn leaf(&self, va: u64) -> Option<&Table> {
+        self.find(va, 1)
+    }
+
     /// The leaf entry's place for the 4 KiB page at `va`, if its table exists.
     pub fn entry(&self, va: u64) -> Option<&AtomicU64> {
         Some(&self.find(va, 1)?[index(va, 1)])

@@ -16,11 +16,14 @@ use crate::arch;
 use crate::error::{Errno, Result};
 use crate::mm::addr::{USER_END, USER_START};
 use crate::mm::frame::{OutOfMemory, Purpose};
-use crate::mm::page_table::{MapError, Pte, PteFlags};
+use crate::mm::page_table::{DirectMap, ENTRIES, MapError, PageTable, Pte, PteFlags};
 use crate::mm::{FrameRef, PAGE_SIZE, PhysAddr, UserAddr};
 
 /// Pages around a file fault that are mapped with it when they are cached already.
 const AROUND: u64 = 16;
+
+/// Most zero pages of one fault, when a program fills memory in order.
+const ZERO_AROUND: usize = 16;
 
 /// The frame that untouched private memory reads from.
 static ZERO_PAGE: AtomicU64 = AtomicU64::new(0);
@@ -148,6 +151,26 @@ impl AddressSpace {
         flags
     }
 
+    /// How many pages to fill at a fault on the empty entry of `page`: as many as were filled
+    /// just below it, up to a bound. So who goes through memory in order takes few faults,
+    /// and who does not takes up no memory in vain.
+    fn zero_window(table: &PageTable<DirectMap>, page: u64, end: u64) -> usize {
+        let Some(leaf) = table.leaf(page) else {
+            return 1;
+        };
+        let at = (page / PAGE) as usize % ENTRIES;
+        let entry = |i: usize| Pte(leaf[i].load(Ordering::Relaxed));
+        let below = (at.saturating_sub(ZERO_AROUND)..at)
+            .rev()
+            .take_while(|&i| !entry(i).is_empty() && !entry(i).has(PteFlags::ZERO))
+            .count();
+        let room = (ENTRIES - at).min(((end - page) / PAGE) as usize);
+        let free = (at..at + below.min(room))
+            .take_while(|&i| entry(i).is_empty())
+            .count();
+        free.max(1)
+    }
+
     /// Installs `pte` at `page` if nothing stands there. The entry takes over `frame`, which
     /// comes back to be dropped if it was not needed.
     fn install(&self, page: u64, pte: Pte, frame: FrameRef) -> Result<(), FaultError> {
@@ -164,7 +187,16 @@ impl AddressSpace {
     /// Zero pages: private anonymous memory.
     fn fault_anonymous(&self, area: &Area, page: u64, write: bool) -> Result<(), FaultError> {
         let flags = self.entry_flags(area);
-        let old = self.table.lock().get(page);
+        let (old, window) = {
+            let table = self.table.lock();
+            let old = table.get(page);
+            let window = if write && old.is_empty() {
+                Self::zero_window(&table, page, area.end)
+            } else {
+                1
+            };
+            (old, window)
+        };
         if !old.is_empty() {
             return self.fault_present(area, page, old, write);
         }
@@ -176,12 +208,35 @@ impl AddressSpace {
             }
             return Ok(());
         }
-        let frame = reclaim::alloc_zeroed_frame()?;
-        let mut pte = Pte::new(frame.addr(), flags);
-        if area.prot.contains(Prot::WRITE) {
-            pte = pte.with(WRITABLE);
+        let writable = if area.prot.contains(Prot::WRITE) {
+            WRITABLE
+        } else {
+            PteFlags::empty()
+        };
+        let mut frames: [Option<FrameRef>; ZERO_AROUND] = [const { None }; ZERO_AROUND];
+        frames[0] = Some(reclaim::alloc_zeroed_frame()?);
+        for slot in &mut frames[1..window] {
+            // Pages that nobody asked for are not worth reclaiming others.
+            match FrameRef::alloc_zeroed(Purpose::User) {
+                Ok(frame) => *slot = Some(frame),
+                Err(_) => break,
+            }
         }
-        self.install(page, pte, frame)
+        let mut table = self.table.lock();
+        table.entry_or_make(page)?;
+        for (n, slot) in frames.iter_mut().enumerate() {
+            // The window lies in one leaf table, which exists now.
+            let at = page + n as u64 * PAGE;
+            let (Some(frame), Some(entry)) = (slot.take(), table.entry(at)) else {
+                break;
+            };
+            if entry.load(Ordering::Relaxed) == 0 {
+                let pte = Pte::new(frame.into_raw(), flags | writable);
+                entry.store(pte.0, Ordering::Release);
+                self.count_in(pte);
+            }
+        }
+        Ok(())
     }
 
     /// An entry stands at `page`: another CPU was faster, or a store needs a page of its own.

@@ -61,6 +61,26 @@ fn anonymous_memory_is_zero_then_what_was_written() {
 }
 
 #[test]
+fn filling_memory_in_order_takes_few_faults() {
+    let space = AddressSpace::new().unwrap();
+    let at = anonymous(&space, 256);
+    let mut faults = 0;
+    for page in 0..256 {
+        let va = at + page * PAGE;
+        if !space.table.lock().get(va.0).is_present() {
+            faults += 1;
+            space.handle_fault(va, Access::Write).unwrap();
+        }
+    }
+    assert!(faults < 40, "{faults}");
+    assert_eq!(space.resident_bytes(), 256 * PAGE, "never past the end");
+    let other = anonymous(&space, 64);
+    poke(&space, other + 20 * PAGE, 1);
+    poke(&space, other + 10 * PAGE, 1);
+    assert_eq!(space.resident_bytes(), 258 * PAGE, "no order, no extra");
+}
+
+#[test]
 fn fork_shares_until_one_side_writes() {
     let parent = AddressSpace::new().unwrap();
     let at = anonymous(&parent, 3);
