@@ -290,6 +290,8 @@ fn first_task(
         sig: IrqLock::new(Rank::Process, ProcSig::new(actions)),
         limits: SpinLock::new(Rank::Leaf, limits),
         exec: SpinLock::new(Rank::Leaf, exec),
+        last_comm: SpinLock::new(Rank::Leaf, [0; 16]),
+        last_cred: Slot::new(None),
         dead_usage: SpinLock::new(Rank::Leaf, (Usage::default(), Usage::default())),
         child_wait: WaitQueue::new(),
         stop_wait: WaitQueue::new(),

@@ -46,7 +46,10 @@ fn leave(status: ExitStatus) {
     if let Some(thread) = task.thread() {
         thread.replace_space(None);
     }
-    let uid = task.cred().uid;
+    let cred = task.cred();
+    let uid = cred.uid;
+    *process.last_comm.lock() = *task.comm.lock();
+    drop(process.last_cred.swap(Some(cred)));
     let (last, stopped, gone) = {
         // The id goes with the thread: an execve that waits for it may take it over, and a
         // user at the limit may make the next process once the parent heard of this one.

@@ -17,6 +17,7 @@
 //! All of them may be taken in interrupt handlers (a terminal's or timer's signal), so they
 //! are `IrqLock`s, except the pointers, which handlers leave alone.
 
+pub mod access;
 pub mod auxv;
 mod deliver;
 pub mod elf;
@@ -24,6 +25,7 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod futex;
+pub mod info;
 pub mod limits;
 pub mod load;
 pub mod oom;

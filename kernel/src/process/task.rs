@@ -145,6 +145,9 @@ pub struct Process {
     pub(super) sig: IrqLock<ProcSig>,
     pub(super) limits: SpinLock<super::limits::Limits>,
     pub(super) exec: SpinLock<ExecInfo>,
+    /// Name and credentials of the last thread, for the zombie.
+    pub(super) last_comm: SpinLock<[u8; 16]>,
+    pub(super) last_cred: Slot<Credentials>,
     /// Ended threads' use, and that of children waited for.
     pub(super) dead_usage: SpinLock<(Usage, Usage)>,
     /// This process's children changed state.

@@ -2,11 +2,16 @@
 //! and returns `Result<isize>`; what it does is the business of the layers below.
 
 mod args;
+mod cred;
 mod file;
 mod fs;
+mod futex;
 mod memory;
 mod net;
 mod poll;
+mod prctl;
+mod process;
+mod signal;
 pub mod table;
 
 pub use args::{Args, FromArg, SyscallResult};

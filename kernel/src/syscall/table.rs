@@ -9,7 +9,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Row, file, fs, memory, net, poll};
+use super::{Row, cred, file, fs, futex, memory, net, poll, prctl, process, signal};
 use crate::abi;
 use crate::mm::UserAddr;
 use crate::vm::UserPtr;
@@ -22,6 +22,7 @@ macro_rules! table {
             name: $name,
             params: stringify!($($param: $t),*),
             call: |args| {
+                let _ = args;
                 #[allow(unused_mut, unused_variables, reason = "calls without arguments")]
                 let mut n = 0;
                 #[allow(unused_assignments, reason = "the last one")]
@@ -174,7 +175,71 @@ table! {
     __NR_munlockall "munlockall" = memory::munlockall [] ();
     __NR_membarrier "membarrier" = memory::membarrier [] (command: u32, flags: u32, cpu: i32);
     // ---- process ----
+    __NR_fork "fork" = process::fork [args] ();
+    __NR_vfork "vfork" = process::vfork [args] ();
+    __NR_clone "clone" = process::clone [args] (flags: u64, stack: u64, parent_tid: u64, child_tid: u64, tls: u64);
+    __NR_clone3 "clone3" = process::clone3 [args] (at: UserAddr, size: usize);
+    __NR_execve "execve" = process::execve [args] (path: UserAddr, argv: UserAddr, envp: UserAddr);
+    __NR_execveat "execveat" = process::execveat [args] (dirfd: i32, path: UserAddr, argv: UserAddr, envp: UserAddr, flags: u32);
+    __NR_exit "exit" = process::exit [] (status: i32);
+    __NR_exit_group "exit_group" = process::exit_group [] (status: i32);
+    __NR_wait4 "wait4" = process::wait4 [] (pid: i32, status: UserPtr<i32>, options: u32, usage: UserPtr<abi::rusage>);
+    __NR_waitid "waitid" = process::waitid [] (id_type: u32, id: i32, info: UserAddr, options: u32, usage: UserPtr<abi::rusage>);
+    __NR_getrusage "getrusage" = process::getrusage [] (who: i32, out: UserPtr<abi::rusage>);
+    __NR_getpid "getpid" = process::getpid [] ();
+    __NR_gettid "gettid" = process::gettid [] ();
+    __NR_getppid "getppid" = process::getppid [] ();
+    __NR_set_tid_address "set_tid_address" = process::set_tid_address [] (at: u64);
+    __NR_setpgid "setpgid" = process::setpgid [] (pid: i32, pgid: i32);
+    __NR_getpgid "getpgid" = process::getpgid [] (pid: i32);
+    __NR_getpgrp "getpgrp" = process::getpgrp [] ();
+    __NR_setsid "setsid" = process::setsid [] ();
+    __NR_getsid "getsid" = process::getsid [] (pid: i32);
+    __NR_pidfd_open "pidfd_open" = process::pidfd_open [] (pid: i32, flags: u32);
+    __NR_getrlimit "getrlimit" = process::getrlimit [] (which: u32, out: UserPtr<[u64; 2]>);
+    __NR_setrlimit "setrlimit" = process::setrlimit [] (which: u32, new: UserPtr<[u64; 2]>);
+    __NR_prlimit64 "prlimit64" = process::prlimit64 [] (pid: i32, which: u32, new: UserPtr<[u64; 2]>, old: UserPtr<[u64; 2]>);
+    __NR_futex "futex" = futex::futex [] (addr: UserAddr, op: u32, value: u32, arg: u64, addr2: UserAddr, value3: u32);
+    __NR_set_robust_list "set_robust_list" = futex::set_robust_list [] (head: u64, size: usize);
+    __NR_get_robust_list "get_robust_list" = futex::get_robust_list [] (tid: i32, head: UserPtr<u64>, size: UserPtr<u64>);
+    __NR_prctl "prctl" = prctl::prctl [] (op: u32, a: u64, b: u64, c: u64, d: u64);
+    __NR_arch_prctl "arch_prctl" = prctl::arch_prctl [] (op: u32, addr: u64);
+    __NR_personality "personality" = prctl::personality [] (persona: u32);
+    __NR_unshare "unshare" = prctl::unshare [] (flags: u64);
+    __NR_getuid "getuid" = cred::getuid [] ();
+    __NR_geteuid "geteuid" = cred::geteuid [] ();
+    __NR_getgid "getgid" = cred::getgid [] ();
+    __NR_getegid "getegid" = cred::getegid [] ();
+    __NR_setuid "setuid" = cred::setuid [] (uid: u32);
+    __NR_setgid "setgid" = cred::setgid [] (gid: u32);
+    __NR_setreuid "setreuid" = cred::setreuid [] (real: u32, effective: u32);
+    __NR_setregid "setregid" = cred::setregid [] (real: u32, effective: u32);
+    __NR_setresuid "setresuid" = cred::setresuid [] (real: u32, effective: u32, saved: u32);
+    __NR_setresgid "setresgid" = cred::setresgid [] (real: u32, effective: u32, saved: u32);
+    __NR_getresuid "getresuid" = cred::getresuid [] (real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    __NR_getresgid "getresgid" = cred::getresgid [] (real: UserPtr<u32>, effective: UserPtr<u32>, saved: UserPtr<u32>);
+    __NR_setfsuid "setfsuid" = cred::setfsuid [] (uid: u32);
+    __NR_setfsgid "setfsgid" = cred::setfsgid [] (gid: u32);
+    __NR_getgroups "getgroups" = cred::getgroups [] (size: i32, list: UserPtr<u32>);
+    __NR_setgroups "setgroups" = cred::setgroups [] (size: usize, list: UserPtr<u32>);
+    __NR_capget "capget" = cred::capget [] (header: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>);
+    __NR_capset "capset" = cred::capset [] (header: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>);
     // ---- signal ----
+    __NR_rt_sigaction "rt_sigaction" = signal::rt_sigaction [] (sig: u32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: usize);
+    __NR_rt_sigprocmask "rt_sigprocmask" = signal::rt_sigprocmask [] (how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: usize);
+    __NR_rt_sigpending "rt_sigpending" = signal::rt_sigpending [] (out: UserAddr, size: usize);
+    __NR_rt_sigsuspend "rt_sigsuspend" = signal::rt_sigsuspend [] (mask: UserPtr<u64>, size: usize);
+    __NR_rt_sigtimedwait "rt_sigtimedwait" = signal::rt_sigtimedwait [] (set: UserPtr<u64>, info: UserAddr, timeout: UserPtr<[i64; 2]>, size: usize);
+    __NR_rt_sigreturn "rt_sigreturn" = signal::rt_sigreturn [args] ();
+    __NR_sigaltstack "sigaltstack" = signal::sigaltstack [args] (new: UserPtr<[u64; 3]>, old: UserPtr<[u64; 3]>);
+    __NR_pause "pause" = signal::pause [] ();
+    __NR_kill "kill" = signal::kill [] (pid: i32, sig: u32);
+    __NR_tkill "tkill" = signal::tkill [] (tid: i32, sig: u32);
+    __NR_tgkill "tgkill" = signal::tgkill [] (tgid: i32, tid: i32, sig: u32);
+    __NR_rt_sigqueueinfo "rt_sigqueueinfo" = signal::rt_sigqueueinfo [] (pid: i32, sig: u32, info: UserAddr);
+    __NR_rt_tgsigqueueinfo "rt_tgsigqueueinfo" = signal::rt_tgsigqueueinfo [] (tgid: i32, tid: i32, sig: u32, info: UserAddr);
+    __NR_pidfd_send_signal "pidfd_send_signal" = signal::pidfd_send_signal [] (fd: i32, sig: u32, info: UserAddr, flags: u32);
+    __NR_restart_syscall "restart_syscall" = signal::restart_syscall [] ();
     // ---- time ----
     // ---- system ----
 }
