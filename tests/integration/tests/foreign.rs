@@ -41,6 +41,22 @@ fn c_program_of_musl_gcc() {
     assert_eq!(m.ok(&script), on_linux(&hello, &script));
 }
 
+/// What the calls on memory answer, errors and signals included, with threads and forks.
+#[test]
+fn memory_calls_answer_as_on_linux() {
+    let memory = c_program("memory");
+    let name = memory
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let disk = DataDisk::new(32, &[(&memory, &name)]);
+    let script = format!("./{name}; echo $?");
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    assert_eq!(m.ok(&script), on_linux(&memory, &script));
+}
+
 /// Scripts that run mostly inside busybox, with its own applets.
 const BUSYBOX: &[&str] = &[
     "./busybox echo hello | ./busybox tr a-z A-Z",
