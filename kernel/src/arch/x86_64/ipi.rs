@@ -62,6 +62,8 @@ pub fn broadcast(ipi: Ipi) {
 static BUSY: AtomicBool = AtomicBool::new(false);
 static FUNCTION: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static ARGUMENT: AtomicUsize = AtomicUsize::new(0);
+/// CPUs that have not begun their part, and CPUs that have not ended it.
+static UNCLAIMED: AtomicU64 = AtomicU64::new(0);
 static PENDING: AtomicU64 = AtomicU64::new(0);
 
 /// Runs `function(arg)` on every running CPU of `mask`, this one included if it is in it, in
@@ -79,7 +81,8 @@ pub fn call(mask: CpuMask, function: fn(usize), arg: usize) {
     let others = mask & online() & !me;
     FUNCTION.store(function as *mut (), Ordering::Relaxed);
     ARGUMENT.store(arg, Ordering::Relaxed);
-    PENDING.store(others, Ordering::Release);
+    PENDING.store(others, Ordering::Relaxed);
+    UNCLAIMED.store(others, Ordering::Release);
     send_mask(others, Ipi::Call);
     if mask & me != 0 {
         function(arg);
@@ -94,12 +97,15 @@ pub fn call(mask: CpuMask, function: fn(usize), arg: usize) {
 /// Does this CPU's part of a [`call`] in flight, if it has one. Interrupts are off.
 pub fn answer_call() {
     let me: CpuMask = 1 << cpu_id();
-    if PENDING.load(Ordering::Acquire) & me == 0 {
+    // Claimed at once, so that a wait inside the function does not begin it again.
+    if UNCLAIMED.load(Ordering::Relaxed) & me == 0
+        || UNCLAIMED.fetch_and(!me, Ordering::AcqRel) & me == 0
+    {
         return;
     }
     let function = FUNCTION.load(Ordering::Relaxed);
     let arg = ARGUMENT.load(Ordering::Relaxed);
-    // SAFETY: PENDING named this CPU, so `call` stored a `fn(usize)` before and waits.
+    // SAFETY: UNCLAIMED named this CPU, so `call` stored a `fn(usize)` before and waits.
     (unsafe { core::mem::transmute::<*mut (), fn(usize)>(function) })(arg);
     PENDING.fetch_and(!me, Ordering::Release);
 }

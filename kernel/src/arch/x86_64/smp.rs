@@ -147,7 +147,7 @@ pub unsafe fn start(apic_ids: &[u32], memory: &[CpuMemory], low: u64, main: fn(u
         apic::send_init(id);
     }
     // Real machines of the last twenty years need no 10 ms here; the second round of start-up
-    // IPIs in `wait` helps one that does.
+    // IPIs (`start_again`) helps one that does.
     clock::spin_ns(100_000);
     for &id in &apic_ids[..n] {
         apic::send_startup(id, (low >> 12) as u8);
@@ -224,28 +224,23 @@ extern "C" fn ap_entry(slot: usize) -> ! {
     (unsafe { core::mem::transmute::<*mut (), fn(usize) -> !>(main) })(cpu)
 }
 
-/// Waits until the CPUs with these APIC ids are set up, or until they had every chance;
-/// makes those that came part of the machine, lets them call their main function, and
-/// returns how many CPUs run.
-pub fn release(apic_ids: &[u32], low: u64) -> usize {
-    let ready = || READY.load(Ordering::Acquire).trailing_ones() as usize;
-    const ROUND_NS: u64 = 20_000_000;
-    let n = apic_ids.len().min(MAX_CPUS - 1);
-    for _ in 0..5 {
-        let end = clock::now_ns() + ROUND_NS;
-        while ready() < n && clock::now_ns() < end {
-            core::hint::spin_loop();
-        }
-        if ready() == n {
-            break;
-        }
-        // One that runs already takes no notice.
-        for &id in apic_ids {
-            apic::send_startup(id, (low >> 12) as u8);
-        }
+/// How many of the started CPUs are set up.
+pub fn nr_ready() -> usize {
+    READY.load(Ordering::Acquire).trailing_ones() as usize
+}
+
+/// Sends the start-up IPI again: real machines may miss the first. A CPU that runs already
+/// takes no notice.
+pub fn start_again(apic_ids: &[u32], low: u64) {
+    for &id in apic_ids {
+        apic::send_startup(id, (low >> 12) as u8);
     }
-    // Those that come later wait for ever.
-    let ready = ready();
+}
+
+/// Makes the CPUs that are set up part of the machine, lets them call their main function,
+/// and returns how many CPUs run. Those that come later wait for ever. Once.
+pub fn release() -> usize {
+    let ready = nr_ready();
     for cpu in 1..=ready {
         ipi::set_online(cpu);
     }

@@ -1,8 +1,12 @@
 //! The boot list, in order, with one reason each.
 #![cfg(target_os = "none")]
 
+#[cfg(debug_assertions)]
+mod selftest;
+
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
@@ -17,6 +21,7 @@ use crate::cmdline::{self, Options};
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
+use crate::{sched, time, vm};
 
 /// The kernel's first Rust code.
 ///
@@ -56,8 +61,36 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
         stats.total / 256
     );
     init_interrupts(boot_info, tsc_entry);
-    let cpus = start_cpus(boot_info, options.max_cpus);
+    // They come up while this CPU goes on.
+    let others = start_cpus(boot_info, options.max_cpus);
+    // The boot stack becomes this CPU's idle thread.
+    sched::init_cpu();
+    clock::set_timer_handler(time::on_interrupt);
+    time::set_ready();
+    if let Err(e) = sched::start() {
+        panic!("no scheduler: {e:?}");
+    }
+    // What follows may sleep.
+    if let Err(e) = sched::spawn_kernel("boot", move || boot(&options, others)) {
+        panic!("no boot thread: {e:?}");
+    }
+    sched::idle_loop()
+}
+
+/// The rest of the boot list, in a thread of its own.
+fn boot(options: &Options<'static>, others: Option<Others>) {
+    let cpus = others.map_or(1, |others| release_cpus(&others));
     info!("{cpus} CPUs, {:?}", arch::features::features());
+    #[cfg(debug_assertions)]
+    for (name, value) in cmdline::words(cmdline::get()) {
+        if name == "selftest" {
+            selftest::run(value.unwrap_or(""));
+        }
+    }
+    if let Err(e) = vm::start() {
+        panic!("no memory for programs: {e:?}");
+    }
+    let _ = options;
     panic!("nothing to run");
 }
 
@@ -97,8 +130,14 @@ impl acpi::Physical for DirectMapped {
     }
 }
 
-/// Starts the other CPUs and returns how many run.
-fn start_cpus(boot_info: &BootInfo, max: usize) -> usize {
+/// CPUs that were started and are not yet released.
+struct Others {
+    apic_ids: Vec<u32>,
+    low: u64,
+}
+
+/// Starts the other CPUs.
+fn start_cpus(boot_info: &BootInfo, max: usize) -> Option<Others> {
     let own = arch::cpu::initial_apic_id();
     let ids: Vec<u32> = acpi::platform()
         .cpus
@@ -108,21 +147,47 @@ fn start_cpus(boot_info: &BootInfo, max: usize) -> usize {
         .take(max - 1)
         .collect();
     if ids.is_empty() {
-        return 1;
+        return None;
     }
     let Some(low) = low_pages(boot_info) else {
         warn!("no low memory to start other CPUs in");
-        return 1;
+        return None;
     };
     let memory: Result<Vec<CpuMemory>, OutOfMemory> = ids.iter().map(|_| cpu_memory()).collect();
     let Ok(memory) = memory else {
         warn!("no memory to start other CPUs");
-        return 1;
+        return None;
     };
     // SAFETY: boot CPU, once; the low pages are unused RAM that the frame allocator does not
     // have; each CPU's memory is its own for ever.
     unsafe { smp::start(&ids, &memory, low, ap_main) };
-    smp::release(&ids, low)
+    Some(Others { apic_ids: ids, low })
+}
+
+/// Waits for the other CPUs, asleep so that they get the host's cores, and lets them go.
+fn release_cpus(others: &Others) -> usize {
+    const TURN_NS: u64 = 300_000;
+    const AGAIN_NS: u64 = 20_000_000;
+    const LIMIT_NS: u64 = 2_000_000_000;
+    let n = others.apic_ids.len();
+    let begin = clock::now_ns();
+    let mut again = begin + AGAIN_NS;
+    while smp::nr_ready() < n && clock::now_ns() < begin + LIMIT_NS {
+        if clock::now_ns() > again {
+            smp::start_again(&others.apic_ids, others.low);
+            again += AGAIN_NS;
+        }
+        // Nobody interrupts this thread.
+        let _ = sched::sleep_until(clock::now_ns() + TURN_NS);
+    }
+    let cpus = smp::release();
+    if cpus <= n {
+        warn!("{} of {n} other CPUs did not start", n + 1 - cpus);
+    }
+    while SCHEDULING.load(Ordering::Acquire) < cpus - 1 {
+        let _ = sched::sleep_until(clock::now_ns() + TURN_NS / 3);
+    }
+    cpus
 }
 
 /// First stack and IST stacks of a CPU.
@@ -153,10 +218,13 @@ fn low_pages(boot_info: &BootInfo) -> Option<u64> {
 /// What a CPU other than the boot CPU does when it is released.
 fn ap_main(_cpu: usize) -> ! {
     heap::init_cpu();
-    loop {
-        arch::cpu::enable_and_halt();
-    }
+    sched::init_cpu();
+    SCHEDULING.fetch_add(1, Ordering::AcqRel);
+    sched::idle_loop()
 }
+
+/// CPUs other than the boot CPU that run threads.
+static SCHEDULING: AtomicUsize = AtomicUsize::new(0);
 
 /// Frames, and the loader's page tables as the kernel's own without their lower half.
 ///
