@@ -200,6 +200,7 @@ mod entries {
     extern "C" fn oxbow_interrupt(frame: &mut TrapFrame) {
         let vector = frame.orig_rax as u8;
         frame.orig_rax = u64::MAX;
+        percpu::note_interrupted(frame.from_user());
         crate::sync::preempt::raw::raise();
         interrupt(vector);
         crate::sync::preempt::raw::lower_no_resched();
