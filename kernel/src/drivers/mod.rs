@@ -1,4 +1,34 @@
 //! Device drivers, behind the traits of lower layers. Only `init` names them. (Skeleton.)
 
+pub mod pci;
+pub mod rtc;
 #[cfg(target_os = "none")]
 pub mod uart;
+pub mod virtio;
+
+/// Finds the devices that the kernel has drivers for and starts them. In a thread, once:
+/// drivers sleep while their devices work.
+#[cfg(target_os = "none")]
+pub fn start() {
+    use virtio::transport::Kind;
+
+    for f in pci::functions() {
+        let started = match virtio::transport::kind_of(&f) {
+            Some(Kind::Block) => virtio::blk::probe(&f).map(|disk| {
+                use crate::block::BlockDevice;
+                info!(
+                    "{}: virtio disk at {}, {} MiB",
+                    disk.name(),
+                    f.address,
+                    disk.nr_sectors() / 2048
+                );
+                crate::block::register(disk);
+            }),
+            Some(Kind::Entropy) => virtio::rng::probe(&f),
+            _ => continue,
+        };
+        if let Err(e) = started {
+            error!("virtio device at {}: {e:?}", f.address);
+        }
+    }
+}

@@ -1,94 +1,124 @@
-//! Random numbers that cannot be guessed: a fast-key-erasure generator over keyed BLAKE2b
-//! (RFC 7693).
+//! Random numbers for programs and for the kernel: a ChaCha20 generator that is fed with
+//! entropy from wherever there is some.
 //!
-//! Every block is a hash of key and counter; its first half becomes the next key, so that a
-//! state seen later tells nothing about numbers given out before. Whatever is hard to predict
-//! is stirred in with [`stir`]: the CPU's generator where it has one, time stamps, a
-//! device's. May be used from any context; takes a leaf lock.
+//! The state is one 256-bit key. Each request takes the first block of the key's stream as the
+//! new key (so what was given out cannot be computed from a later state) and a second key
+//! for the request's own bytes, which are made without the lock. Entropy is mixed in by
+//! hashing (BLAKE2s) the old key with it.
+//!
+//! Sources: the CPU's generator and time stamps on first use; drivers by [`add`]. The generator
+//! counts as seeded when a source that is trusted to be random has given [`SEED_BYTES`], or,
+//! on a machine without one, when time-stamp jitter has been collected.
 
-use blake2::{Blake2b512, Digest};
+use blake2::{Blake2s256, Digest};
+use chacha20::ChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::arch;
+use crate::sched::{WaitError, WaitQueue};
 use crate::sync::{IrqLock, Rank};
 
-const KEY_BYTES: usize = 32;
-const BLOCK_BYTES: usize = 64;
-/// What a block gives out after its half for the key.
-const OUT_BYTES: usize = BLOCK_BYTES - KEY_BYTES;
+/// Trusted bytes that make the generator seeded.
+pub const SEED_BYTES: u32 = 32;
 
-struct Generator {
-    key: [u8; KEY_BYTES],
-    seeded: bool,
-    /// The unused rest of the last block is at its end.
-    block: [u8; OUT_BYTES],
-    left: usize,
+/// Guarded key of the generator.
+static KEY: IrqLock<[u8; 32]> = IrqLock::new(Rank::Leaf, [0; 32]);
+static TRUSTED_BYTES: AtomicU32 = AtomicU32::new(0);
+static SEEDED: AtomicBool = AtomicBool::new(false);
+/// Who waits for the seed (getrandom without GRND_NONBLOCK).
+static WAITING: WaitQueue = WaitQueue::new();
+
+/// How much of some input counts as random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// All of it.
+    Full,
+    /// None: it is mixed in, and does no harm (programs that write to /dev/random).
+    None,
 }
 
-static GENERATOR: IrqLock<Generator> = IrqLock::new(
-    Rank::Leaf,
-    Generator {
-        key: [0; KEY_BYTES],
-        seeded: false,
-        block: [0; OUT_BYTES],
-        left: 0,
-    },
-);
+fn mix(key: &mut [u8; 32], input: &[u8]) {
+    let mut hash = Blake2s256::new();
+    hash.update(*key);
+    hash.update(input);
+    key.copy_from_slice(&hash.finalize());
+}
 
-impl Generator {
-    /// Makes the next block; `extra` is stirred into the key.
-    fn turn(&mut self, extra: &[u8]) {
-        let mut hash = Blake2b512::new();
-        hash.update(self.key);
-        hash.update(arch::tsc().to_le_bytes());
-        if let Some(word) = arch::features::hardware_random() {
-            hash.update(word.to_le_bytes());
-        }
-        hash.update(extra);
-        let out = hash.finalize();
-        self.key.copy_from_slice(&out[..KEY_BYTES]);
-        self.block.copy_from_slice(&out[KEY_BYTES..]);
-        self.left = OUT_BYTES;
+/// Mixes entropy in. From any context.
+pub fn add(input: &[u8], trust: Trust) {
+    {
+        let mut key = KEY.lock();
+        mix(&mut key, input);
     }
-
-    /// The first numbers need more than one look at the clock.
-    fn seed(&mut self) {
-        for _ in 0..64 {
-            let mut words = [0; 4];
-            for word in &mut words {
-                *word = arch::features::hardware_random().unwrap_or_else(arch::tsc);
-            }
-            let words = words.map(u64::to_le_bytes);
-            self.turn(words.as_flattened());
-        }
-        self.seeded = true;
-    }
-
-    fn fill(&mut self, out: &mut [u8]) {
-        if !self.seeded {
-            self.seed();
-        }
-        let mut done = 0;
-        while done < out.len() {
-            if self.left == 0 {
-                self.turn(&[]);
-            }
-            let n = self.left.min(out.len() - done);
-            let start = OUT_BYTES - self.left;
-            let part = &mut self.block[start..start + n];
-            out[done..done + n].copy_from_slice(part);
-            // What was given out is forgotten.
-            part.fill(0);
-            self.left -= n;
-            done += n;
+    if trust == Trust::Full {
+        let n = u32::try_from(input.len()).unwrap_or(u32::MAX);
+        let before = TRUSTED_BYTES.fetch_add(n.min(1 << 20), Ordering::AcqRel);
+        if before.saturating_add(n) >= SEED_BYTES {
+            set_seeded();
         }
     }
 }
 
-/// Fills `out`. For long requests call in pieces: interrupts are off meanwhile.
+fn set_seeded() {
+    if !SEEDED.swap(true, Ordering::AcqRel) {
+        WAITING.wake_all();
+    }
+}
+
+/// Whether enough entropy came for keys.
+pub fn is_seeded() -> bool {
+    ensure_init();
+    SEEDED.load(Ordering::Acquire)
+}
+
+/// Sleeps until the generator is seeded.
+pub fn wait_seeded() -> Result<(), WaitError> {
+    if is_seeded() {
+        return Ok(());
+    }
+    WAITING.wait_interruptible(None, || is_seeded().then_some(()))
+}
+
+/// The generator's next state and a key for one request.
+fn step(key: &mut [u8; 32]) -> [u8; 32] {
+    let mut block = [0u8; 64];
+    ChaCha20::new((&*key).into(), &[0; 12].into()).apply_keystream(&mut block);
+    let mut own = [0; 32];
+    key.copy_from_slice(&block[..32]);
+    own.copy_from_slice(&block[32..]);
+    own
+}
+
+/// A stream of random bytes for one request: fill as many buffers as it takes.
+pub struct Stream {
+    cipher: ChaCha20,
+}
+
+impl Stream {
+    /// A fresh stream.
+    pub fn new() -> Stream {
+        ensure_init();
+        let own = step(&mut KEY.lock());
+        Stream {
+            cipher: ChaCha20::new(&own.into(), &[0; 12].into()),
+        }
+    }
+    /// Fills `out`. A stream has 256 GiB: start a new one before.
+    pub fn fill(&mut self, out: &mut [u8]) {
+        out.fill(0);
+        self.cipher.apply_keystream(out);
+    }
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Fills `out` with random bytes, seeded or not ([`is_seeded`] tells). From any context.
 pub fn fill(out: &mut [u8]) {
-    for piece in out.chunks_mut(256) {
-        GENERATOR.lock().fill(piece);
-    }
+    Stream::new().fill(out);
 }
 
 /// `N` random bytes.
@@ -103,10 +133,63 @@ pub fn word() -> u64 {
     u64::from_le_bytes(bytes())
 }
 
-/// Stirs in something that an attacker does not know: a device's random bytes, the moment of
+/// Stirs in something that may be hard to guess, and does no harm if it is not: the moment of
 /// an interrupt, what a program wrote to /dev/random.
 pub fn stir(input: &[u8]) {
-    GENERATOR.lock().turn(input);
+    add(input, Trust::None);
+}
+
+/// Bytes of jitter hashed at boot on a machine without a generator of its own: each time
+/// stamp difference is credited with far less than a bit.
+const JITTER_ROUNDS: u32 = 4096;
+
+/// Seeds the generator, on first use, from what the machine has.
+fn ensure_init() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.load(Ordering::Acquire) && !DONE.swap(true, Ordering::AcqRel) {
+        init();
+    }
+}
+
+fn init() {
+    let mut seed = [0u8; 64];
+    let mut has_hardware = true;
+    for chunk in seed.chunks_exact_mut(8) {
+        match crate::arch::features::hardware_random() {
+            Some(word) => chunk.copy_from_slice(&word.to_le_bytes()),
+            None => has_hardware = false,
+        }
+    }
+    add(&crate::arch::tsc().to_le_bytes(), Trust::None);
+    if has_hardware {
+        add(&seed, Trust::Full);
+        return;
+    }
+    jitter();
+    info!("random: no hardware generator; seeded from time-stamp jitter");
+    set_seeded();
+}
+
+/// Hashes the jitter of memory accesses as the time-stamp counter sees it.
+fn jitter() {
+    let mut area = [0u8; 512];
+    let mut hash = Blake2s256::new();
+    let mut last = crate::arch::tsc();
+    for round in 0..JITTER_ROUNDS {
+        for i in 0..64u32 {
+            let at = (last as u32).wrapping_mul(31).wrapping_add(i * 97 + round) as usize % 512;
+            // SAFETY: `at` is inside the area; volatile so that the access happens.
+            unsafe {
+                let p = area.as_mut_ptr().add(at);
+                p.write_volatile(p.read_volatile().wrapping_add(last as u8));
+            }
+        }
+        let now = crate::arch::tsc();
+        hash.update(now.wrapping_sub(last).to_le_bytes());
+        last = now;
+    }
+    hash.update(area);
+    add(&hash.finalize(), Trust::None);
 }
 
 #[cfg(test)]
@@ -114,31 +197,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_differ_and_cover_all_bits() {
-        let mut seen = std::collections::HashSet::new();
-        let (mut ones, mut zeros) = (0, 0);
-        for _ in 0..1000 {
-            let w = word();
-            assert!(seen.insert(w));
-            ones |= w;
-            zeros |= !w;
-        }
-        assert_eq!((ones, zeros), (u64::MAX, u64::MAX));
-        stir(b"something");
-        assert!(seen.insert(word()));
+    fn output_differs_and_state_moves_on() {
+        add(b"test", Trust::None);
+        let (a, b) = (word(), word());
+        assert_ne!(a, b);
+        let mut key = [5; 32];
+        let first = step(&mut key);
+        assert_ne!(key, [5; 32]);
+        assert_ne!(first, key);
+        // The same state gives the same stream: nothing but the key matters.
+        let mut again = [5; 32];
+        assert_eq!(step(&mut again), first);
     }
 
     #[test]
-    fn what_was_given_out_is_forgotten() {
-        let mut g = Generator {
-            key: [1; KEY_BYTES],
-            seeded: true,
-            block: [0; OUT_BYTES],
-            left: 0,
-        };
-        let mut out = [0; 20];
-        g.fill(&mut out);
-        assert_eq!(g.block[..20], [0; 20]);
-        assert_ne!(out, [0; 20]);
+    fn step_is_chacha20() {
+        // RFC 8439, A.1, test vector 1: the first block of the zero key and nonce.
+        let mut key = [0; 32];
+        let own = step(&mut key);
+        assert_eq!(key[..8], [0x76, 0xb8, 0xe0, 0xad, 0xa0, 0xf1, 0x3d, 0x90]);
+        assert_eq!(own[28..], [0xb2, 0xee, 0x65, 0x86]);
+    }
+
+    #[test]
+    fn bits_are_balanced() {
+        let mut bytes = vec![0u8; 1 << 16];
+        fill(&mut bytes);
+        let ones: u32 = bytes.iter().map(|b| b.count_ones()).sum();
+        assert!(ones.abs_diff(1 << 18) < 4000, "{ones}");
+    }
+
+    #[test]
+    fn mixing_changes_everything() {
+        let (mut a, mut b) = ([1; 32], [1; 32]);
+        mix(&mut a, b"x");
+        mix(&mut b, b"y");
+        assert_ne!(a, b);
+        assert!(a.iter().zip(&b).filter(|(x, y)| x == y).count() < 8);
     }
 }
