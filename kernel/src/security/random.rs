@@ -146,8 +146,10 @@ const JITTER_ROUNDS: u32 = 4096;
 /// Seeds the generator, on first use, from what the machine has.
 fn ensure_init() {
     static DONE: AtomicBool = AtomicBool::new(false);
-    if !DONE.load(Ordering::Acquire) && !DONE.swap(true, Ordering::AcqRel) {
+    if !DONE.load(Ordering::Acquire) {
+        // Twice, by two CPUs at once, does no harm; numbers before it is done would.
         init();
+        DONE.store(true, Ordering::Release);
     }
 }
 
