@@ -112,7 +112,7 @@ fn release_user_state(task: &Arc<Task>, process: &Arc<Process>) {
         }
     }
     if let Some(space) = process.space() {
-        let resident = space.usage().resident_bytes;
+        let resident = space.resident_bytes();
         let mut usage = process.dead_usage.lock();
         usage.0.max_resident_bytes = usage.0.max_resident_bytes.max(resident);
     }
@@ -340,7 +340,7 @@ impl Process {
             own = own.plus(task.usage());
         }
         if let Some(space) = self.space() {
-            own.max_resident_bytes = own.max_resident_bytes.max(space.usage().resident_bytes);
+            own.max_resident_bytes = own.max_resident_bytes.max(space.resident_bytes());
         }
         (own, children)
     }

@@ -50,7 +50,7 @@ fn index_of(key: &Key) -> usize {
 
 /// The key of the word at `addr`. EINVAL when it is not aligned, EFAULT.
 fn key_of(task: &Task, addr: UserAddr, shared: bool) -> Result<Key> {
-    if addr.0 % 4 != 0 {
+    if !addr.0.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     if addr.0 >= crate::mm::addr::USER_END {

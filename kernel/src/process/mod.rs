@@ -49,6 +49,33 @@ use alloc::sync::Arc;
 /// A process or thread id (man 7 credentials).
 pub type Pid = i32;
 
+/// Tells the layers below what they need of processes; boot calls it once, before the first
+/// program: random numbers for address choices, who dies when memory runs out, and how many
+/// threads the machine's memory carries.
+pub fn init() {
+    crate::vm::set_random_source(crate::security::random::word);
+    crate::vm::oom::set_killer(kill_for_memory);
+    // An eighth of memory for kernel stacks and what else a thread needs, as Linux.
+    const BYTES_PER_TASK: u64 = 32 << 10;
+    let bytes = (crate::mm::frame::stats().total * crate::mm::PAGE_SIZE) as u64;
+    fork::set_max_tasks((bytes / 8 / BYTES_PER_TASK).clamp(64, tree::PID_MAX as u64 / 4));
+}
+
+/// Ends the process whose end frees most. False when there is none, or it is the caller's.
+fn kill_for_memory() -> bool {
+    let total = (crate::mm::frame::stats().total * crate::mm::PAGE_SIZE) as u64;
+    let Some(victim) = info::oom_victim(total) else {
+        return false;
+    };
+    warn!(
+        "out of memory: process {} ({}) is killed",
+        victim.pid,
+        alloc::string::String::from_utf8_lossy(&victim.comm())
+    );
+    signal::kill_process(&victim, crate::abi::SIGKILL);
+    try_current().is_none_or(|task| task.pid() != victim.pid)
+}
+
 /// The running thread's task.
 ///
 /// # Panics

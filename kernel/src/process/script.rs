@@ -5,9 +5,12 @@ use crate::error::{Errno, Result};
 /// Bytes of the file that count (BINPRM_BUF_SIZE).
 pub const LINE_BYTES: usize = 256;
 
-/// Interpreter and its one optional argument from a file's first bytes (at most
+/// Path of an interpreter, and the one argument its line may give it.
+pub type Interpreter<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// The interpreter from a file's first bytes (at most
 /// [`LINE_BYTES`]). `None`: not a script. ENOEXEC: no interpreter named, or its name is cut.
-pub fn parse(head: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>> {
+pub fn parse(head: &[u8]) -> Result<Option<Interpreter<'_>>> {
     let Some(rest) = head.strip_prefix(b"#!") else {
         return Ok(None);
     };

@@ -359,10 +359,10 @@ impl<P, T> Tree<P, T> {
     #[must_use = "drop the process outside the lock"]
     pub fn remove_process(&mut self, pid: Pid) -> Option<Node<P>> {
         let node = self.nodes.remove(&pid)?;
-        if let Some(parent) = self.nodes.get_mut(&node.parent) {
-            if let Some(i) = parent.children.iter().position(|&c| c == pid) {
-                parent.children.remove(i);
-            }
+        if let Some(parent) = self.nodes.get_mut(&node.parent)
+            && let Some(i) = parent.children.iter().position(|&c| c == pid)
+        {
+            parent.children.remove(i);
         }
         self.leave_group(pid, node.pgid);
         self.session_left(node.sid);

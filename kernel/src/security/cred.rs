@@ -60,7 +60,8 @@ fn set_two(old: Ids, real: u32, effective: u32, privileged: bool) -> Result<Ids>
     let real_ok = real == UNCHANGED || real == old.0 || real == old.1;
     let effective_ok =
         effective == UNCHANGED || effective == old.0 || effective == old.1 || effective == old.2;
-    if !privileged && !(real_ok && effective_ok) {
+    let allowed = real_ok && effective_ok;
+    if !privileged && !allowed {
         return Err(Errno::EPERM);
     }
     let mut new = old;
@@ -79,7 +80,8 @@ fn set_two(old: Ids, real: u32, effective: u32, privileged: bool) -> Result<Ids>
 /// setresuid, setresgid.
 fn set_three(old: Ids, want: Ids, privileged: bool) -> Result<Ids> {
     let ok = |id: u32| id == UNCHANGED || id == old.0 || id == old.1 || id == old.2;
-    if !privileged && !(ok(want.0) && ok(want.1) && ok(want.2)) {
+    let allowed = ok(want.0) && ok(want.1) && ok(want.2);
+    if !privileged && !allowed {
         return Err(Errno::EPERM);
     }
     let pick = |want: u32, old: u32| if want == UNCHANGED { old } else { want };

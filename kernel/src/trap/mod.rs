@@ -140,7 +140,10 @@ mod entries {
             Err(FaultError::NotMapped)
         };
         let (sig, code) = match result {
-            Ok(()) => return,
+            Ok(()) => {
+                task.note_fault(false);
+                return;
+            }
             Err(FaultError::NotMapped) => (SIGSEGV, SEGV_MAPERR),
             Err(FaultError::Forbidden) => (SIGSEGV, SEGV_ACCERR),
             Err(FaultError::Bus) => (SIGBUS, BUS_ADRERR),
