@@ -54,6 +54,8 @@ pub struct Options {
     pub max_inodes: u64,
     /// The root's mode, owner and group.
     pub root: Perm,
+    /// Names come and go behind the VFS's back: it must not remember that one is missing.
+    pub volatile: bool,
 }
 
 impl Options {
@@ -67,6 +69,7 @@ impl Options {
                 uid: 0,
                 gid: 0,
             },
+            volatile: false,
         }
     }
     /// From the text of a mount call. EINVAL.
@@ -119,6 +122,7 @@ struct Shared {
     pages: AtomicU64,
     inodes: AtomicU64,
     next_ino: AtomicU64,
+    volatile: bool,
 }
 
 /// A mounted tmpfs.
@@ -136,6 +140,7 @@ impl MemSuper {
             pages: AtomicU64::new(0),
             inodes: AtomicU64::new(0),
             next_ino: AtomicU64::new(1),
+            volatile: options.volatile,
         });
         let node = NewNode {
             mode: options.root.mode,
@@ -552,6 +557,9 @@ impl Inode for MemInode {
             next = cookie + 1;
         }
         Ok(next)
+    }
+    fn caches_names(&self) -> bool {
+        !self.shared.volatile
     }
     fn readlink(&self) -> Result<Vec<u8>> {
         match &self.body {

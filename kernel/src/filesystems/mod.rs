@@ -1,4 +1,19 @@
 //! Filesystems, behind the traits of `vfs`. Only `init` names them.
 
+pub mod devfs;
 pub mod ext2;
 pub mod memfs;
+
+use alloc::sync::Arc;
+
+use crate::vfs::{dentry, super_block};
+
+/// Registers every type and the memory devices. Once, by `init`, before the first mount.
+pub fn init() {
+    // One sixty-fourth of the memory for names.
+    dentry::set_capacity(crate::mm::frame::stats().total * crate::mm::PAGE_SIZE / 64);
+    super_block::register(Arc::new(ext2::Ext2));
+    super_block::register(Arc::new(memfs::MemFs));
+    super_block::register(Arc::new(devfs::DevFs));
+    devfs::init();
+}

@@ -13,7 +13,7 @@ use crate::file::File;
 use crate::sync::{Rank, SpinLock};
 
 /// Opens a character device; `flags` are O_*.
-pub type OpenChar = fn(dev: Dev, flags: u32) -> Result<Arc<dyn File>>;
+pub type OpenChar = Arc<dyn Fn(Dev, u32) -> Result<Arc<dyn File>> + Send + Sync>;
 
 /// A node in /dev.
 #[derive(Clone)]
@@ -52,7 +52,13 @@ static REGISTRY: SpinLock<Registry> = SpinLock::new(
 );
 
 /// Registers character devices `major`:`first`.. (`count` of them). Nodes are added apart.
-pub fn register_char(major: u32, first: u32, count: u32, open: OpenChar) {
+pub fn register_char(
+    major: u32,
+    first: u32,
+    count: u32,
+    open: impl Fn(Dev, u32) -> Result<Arc<dyn File>> + Send + Sync + 'static,
+) {
+    let open: OpenChar = Arc::new(open);
     REGISTRY.lock().chars.push(Range {
         major,
         first,
@@ -113,7 +119,7 @@ pub(super) fn open_char(dev: Dev, flags: u32) -> Result<Arc<dyn File>> {
             .chars
             .iter()
             .find(|r| r.major == dev.major && (r.first..r.first + r.count).contains(&dev.minor));
-        found.map(|r| r.open)
+        found.map(|r| r.open.clone())
     };
     open.ok_or(Errno::ENXIO)?(dev, flags)
 }

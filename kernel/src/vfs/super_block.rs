@@ -57,6 +57,10 @@ pub trait FileSystem: Send + Sync {
     fn name(&self) -> &'static str;
     /// Whether it lives on a block device (no `nodev` in /proc/filesystems).
     fn needs_device(&self) -> bool;
+    /// Whether every mount of the type shows the same tree (proc, devtmpfs).
+    fn is_single(&self) -> bool {
+        false
+    }
     /// Mounts `source` (a path, or a mere label for types without a device).
     fn mount(&self, source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted>;
 }
@@ -208,6 +212,18 @@ pub fn bring_up(
             if sb.fstype != fs.name() || sb.is_read_only() != read_only || !sb.try_activate() {
                 return Err(Errno::EBUSY);
             }
+            return Ok((sb, root));
+        }
+    }
+    if fs.is_single() {
+        let found = LIVE
+            .lock()
+            .iter()
+            .find(|(s, _)| s.fstype == fs.name())
+            .cloned();
+        if let Some((sb, root)) = found
+            && sb.try_activate()
+        {
             return Ok((sb, root));
         }
     }
