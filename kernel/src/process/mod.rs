@@ -35,6 +35,7 @@ pub mod session;
 pub mod sigframe;
 pub mod siginfo;
 pub mod signal;
+pub mod signalfd;
 pub mod sigstate;
 mod task;
 pub mod tree;

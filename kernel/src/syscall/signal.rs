@@ -3,8 +3,10 @@
 use super::{Args, SyscallResult};
 use crate::abi;
 use crate::error::{Errno, Result};
+use crate::file::{File, OpenFile};
 use crate::mm::UserAddr;
 use crate::process::siginfo::{SI_TKILL, SIGINFO_SIZE};
+use crate::process::signalfd::SignalFd;
 use crate::process::sigstate::{Action, AltStack, NSIG};
 use crate::process::{self, Pid, SigInfo, SigSet, pidfd, sigframe, signal};
 use crate::time;
@@ -297,4 +299,27 @@ pub fn restart_syscall() -> SyscallResult {
         Some(restart) => restart(),
         None => Err(Errno::EINTR),
     }
+}
+
+/// man 2 signalfd4: a new file, or a new set for the one behind `fd`.
+pub fn signalfd4(fd: i32, mask: UserPtr<u64>, size: usize, flags: u32) -> SyscallResult {
+    if size != size_of::<u64>() || flags & !(abi::O_CLOEXEC | abi::O_NONBLOCK) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = SigSet(mask.read()?);
+    if fd != -1 {
+        let of = super::file::io_file(fd)?;
+        let file = of.file.as_any().downcast_ref::<SignalFd>();
+        file.ok_or(Errno::EINVAL)?.set_wanted(wanted);
+        return Ok(fd as isize);
+    }
+    let of = OpenFile::new(
+        SignalFd::new(wanted),
+        abi::O_RDWR | (flags & abi::O_NONBLOCK),
+    );
+    super::file::install(of, flags & abi::O_CLOEXEC != 0)
+}
+
+pub fn signalfd(fd: i32, mask: UserPtr<u64>, size: usize) -> SyscallResult {
+    signalfd4(fd, mask, size, 0)
 }

@@ -225,6 +225,8 @@ table! {
     __NR_capget "capget" = cred::capget [] (header: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>);
     __NR_capset "capset" = cred::capset [] (header: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>);
     // ---- signal ----
+    __NR_signalfd "signalfd" = signal::signalfd [] (fd: i32, mask: UserPtr<u64>, size: usize);
+    __NR_signalfd4 "signalfd4" = signal::signalfd4 [] (fd: i32, mask: UserPtr<u64>, size: usize, flags: u32);
     __NR_rt_sigaction "rt_sigaction" = signal::rt_sigaction [] (sig: u32, new: UserPtr<[u64; 4]>, old: UserPtr<[u64; 4]>, size: usize);
     __NR_rt_sigprocmask "rt_sigprocmask" = signal::rt_sigprocmask [] (how: u32, new: UserPtr<u64>, old: UserPtr<u64>, size: usize);
     __NR_rt_sigpending "rt_sigpending" = signal::rt_sigpending [] (out: UserAddr, size: usize);
@@ -276,6 +278,63 @@ pub fn note_unknown(nr: usize) {
         return;
     };
     if word.fetch_or(1 << (nr % 64), Ordering::Relaxed) & (1 << (nr % 64)) == 0 {
-        warn!("system call {nr} is not implemented (ENOSYS)");
+        let name = syscalls::Sysno::new(nr).map_or("?", |call| call.name());
+        warn!("system call {name} ({nr}) is not implemented (ENOSYS)");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Write;
+
+    fn page() -> String {
+        let mut rows: Vec<&Row> = ROWS.iter().collect();
+        rows.sort_by_key(|row| row.nr);
+        let mut out = format!(
+            "# System calls\n\nGenerated from `kernel/src/syscall/table.rs` by its unit test \
+             (`OXBOW_WRITE_DOCS=1 cargo test -p oxbow-kernel --lib syscall`).\n\n\
+             {} calls; every other number answers ENOSYS and is noted once in dmesg by name.\n\n\
+             | nr | name | arguments |\n| --- | --- | --- |\n",
+            rows.len()
+        );
+        for row in rows {
+            let mut params = row.params.split_whitespace().collect::<Vec<_>>().join(" ");
+            // How a macro prints types depends on the compiler; the page does not.
+            for (from, to) in [(" :: ", "::"), (" : ", ": "), (" < ", "<"), (" >", ">")] {
+                params = params.replace(from, to);
+            }
+            writeln!(out, "| {} | `{}` | {} |", row.nr, row.name, code(&params)).unwrap();
+        }
+        out
+    }
+
+    fn code(text: &str) -> String {
+        if text.is_empty() {
+            String::new()
+        } else {
+            format!("`{text}`")
+        }
+    }
+
+    #[test]
+    fn names_are_linux_s() {
+        for row in ROWS {
+            let name = syscalls::Sysno::new(row.nr).map(|call| call.name());
+            assert_eq!(name, Some(row.name), "number {}", row.nr);
+        }
+    }
+
+    #[test]
+    fn the_generated_page_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/syscalls.md");
+        if std::env::var_os("OXBOW_WRITE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            page(),
+            "docs/syscalls.md"
+        );
     }
 }
