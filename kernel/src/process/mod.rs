@@ -28,7 +28,6 @@ pub mod futex;
 pub mod info;
 pub mod limits;
 pub mod load;
-pub mod oom;
 pub mod pidfd;
 pub mod script;
 pub mod session;
