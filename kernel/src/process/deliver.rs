@@ -2,7 +2,7 @@
 //! again (man 7 signal).
 
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::sigframe;
 use super::siginfo::{SI_KERNEL, SigFields};
@@ -23,6 +23,8 @@ enum Next {
     Return,
     /// The thread ends.
     Exit(ExitStatus),
+    /// The thread ends, and a fault of its own is why.
+    Fault(SigInfo),
     /// The process is stopped.
     Park,
     /// A stop signal without handler was taken: stop unless the group is orphaned.
@@ -50,6 +52,10 @@ fn deliver_all(frame: &mut TrapFrame) -> Option<ExitStatus> {
         }
         match next(&task) {
             Next::Exit(status) => return Some(status),
+            Next::Fault(info) => {
+                log_fault(&task, frame, &info);
+                return Some(ExitStatus::killed(info.signo));
+            }
             Next::Park => park(&task),
             Next::Stop(sig) => stop(&task, sig),
             Next::Handle(info, action) => {
@@ -94,6 +100,33 @@ fn force_segv(task: &Arc<Task>, failed: u32) {
     );
 }
 
+/// Tells the log where a program went wrong; at most ten times a second, so that programs
+/// cannot fill it.
+fn log_fault(task: &Task, frame: &TrapFrame, info: &SigInfo) {
+    const GAP_NS: u64 = 100_000_000;
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = crate::time::now_ns();
+    let last = LAST.load(Ordering::Relaxed);
+    if now < last.saturating_add(GAP_NS) && last != 0 {
+        return;
+    }
+    LAST.store(now, Ordering::Relaxed);
+    let address = match info.fields {
+        SigFields::Fault { addr } => addr.0,
+        _ => 0,
+    };
+    info!(
+        "{}[{}]: signal {} code {} at {:#x} ip {:#x} sp {:#x}",
+        alloc::string::String::from_utf8_lossy(&task.comm()),
+        task.tid(),
+        info.signo,
+        info.code,
+        address,
+        frame.rip,
+        frame.rsp
+    );
+}
+
 fn next(task: &Task) -> Next {
     let mut ps = task.process.sig.lock();
     if let Some(status) = ps.group_exit {
@@ -121,7 +154,11 @@ fn next(task: &Task) -> Next {
                 DefaultAction::Terminate | DefaultAction::Core => {
                     let status = ExitStatus::killed(info.signo);
                     signal::start_group_exit(&mut ps, status);
-                    return Next::Exit(status);
+                    return if info.is_synchronous() || info.code == SI_KERNEL {
+                        Next::Fault(info)
+                    } else {
+                        Next::Exit(status)
+                    };
                 }
             },
             _ => return Next::Handle(info, action),

@@ -119,7 +119,11 @@ fn enqueue(
     let sig = info.signo;
     let action = ps.actions.lock().get(sig);
     let does_nothing = action.handler == super::sigstate::SIG_IGN
-        || action.handler == SIG_DFL && default_action(sig) == DefaultAction::Ignore;
+        || action.handler == SIG_DFL
+            && matches!(
+                default_action(sig),
+                DefaultAction::Ignore | DefaultAction::Continue
+            );
     let protected = ps.unkillable && action.handler == SIG_DFL;
     let blocked_by = |t: &Arc<Task>| t.sig.lock().mask.has(sig);
     let target_blocks = match task {

@@ -176,7 +176,11 @@ impl Actions {
     pub fn ignores(&self, sig: u32) -> bool {
         let handler = self.get(sig).handler;
         handler == SIG_IGN
-            || handler == SIG_DFL && matches!(default_action(sig), DefaultAction::Ignore)
+            || handler == SIG_DFL
+                && matches!(
+                    default_action(sig),
+                    DefaultAction::Ignore | DefaultAction::Continue
+                )
     }
     /// Whether a handler is installed for `sig`.
     pub fn catches(&self, sig: u32) -> bool {
@@ -409,7 +413,8 @@ mod tests {
         a.reset_for_exec();
         assert_eq!(a.get(3), Action::default());
         assert_eq!(a.get(2).handler, SIG_IGN);
-        assert!(a.ignores(abi::SIGCHLD) && !a.ignores(abi::SIGCONT));
+        assert!(a.ignores(abi::SIGCHLD) && a.ignores(abi::SIGCONT));
+        assert!(!a.ignores(abi::SIGTERM));
     }
 
     #[test]
