@@ -94,12 +94,7 @@ pub fn flock(of: &Arc<OpenFile>, wanted: Option<Kind>, wait: bool) -> Result<()>
             Ok(())
         }
         Some(kind) => {
-            let held = locks
-                .state
-                .lock()
-                .flocks
-                .iter()
-                .any(|&h| h == (owner, kind));
+            let held = locks.state.lock().flocks.contains(&(owner, kind));
             if held {
                 return Ok(());
             }

@@ -42,6 +42,7 @@ fn on_all_cpus(what: &str, body: fn(usize)) {
 static COUNT: AtomicU64 = AtomicU64::new(0);
 static SPIN: SpinLock<u64> = SpinLock::new(Rank::Object, 0);
 static SLEEP: Mutex<u64> = Mutex::new(0);
+#[allow(clippy::vec_box)] // Each item is an allocation of its own: that is what is tested.
 static SHARED: SpinLock<Vec<Box<[u64; 24]>>> = SpinLock::new(Rank::Object, Vec::new());
 
 /// Fewer rounds with more CPUs than the host may have: each waits for all.

@@ -204,6 +204,7 @@ mod tests {
             &self.1
         }
     }
+    #[allow(clippy::vec_box)] // Lists link the items: they must not move.
     fn items() -> Vec<Box<Item>> {
         (0..5).map(|n| Box::new(Item(n, Links::new()))).collect()
     }

@@ -386,6 +386,7 @@ mod tests {
             &self.e
         }
     }
+    #[allow(clippy::vec_box)] // Queues link the entities: they must not move.
     fn sims(nices: &[i8]) -> Vec<Box<Sim>> {
         nices
             .iter()

@@ -213,7 +213,7 @@ mod tests {
         let mut free: Vec<usize> = (0..members.len()).collect();
         for _ in 0..20_000 {
             match random(&mut seed) % 3 {
-                0 | 1 if !free.is_empty() && random(&mut seed) % 5 != 0 => {
+                0 | 1 if !free.is_empty() && !random(&mut seed).is_multiple_of(5) => {
                     let i = free.swap_remove(random(&mut seed) as usize % free.len());
                     let key = random(&mut seed) % 1000;
                     // SAFETY: free members are on no heap and outlive it.

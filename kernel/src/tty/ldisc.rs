@@ -162,11 +162,9 @@ impl LineDiscipline {
                 let edit = core::mem::take(&mut self.edit);
                 self.ready.extend(edit);
             }
-            (false, true) => {
-                // What is unread counts as one finished line.
-                if !self.ready.is_empty() {
-                    self.lines.push_back(self.ready.len());
-                }
+            // What is unread counts as one finished line.
+            (false, true) if !self.ready.is_empty() => {
+                self.lines.push_back(self.ready.len());
             }
             _ => {}
         }
@@ -524,7 +522,7 @@ impl LineDiscipline {
                 } else {
                     byte
                 };
-                if !byte.is_ascii_control() && !(s.input(abi::IUTF8) && byte & 0xc0 == 0x80) {
+                if !(byte.is_ascii_control() || (s.input(abi::IUTF8) && byte & 0xc0 == 0x80)) {
                     self.column += 1;
                 }
                 out.push(byte);

@@ -234,9 +234,7 @@ impl Caller<'_> {
             if exchange && target.is_none() {
                 return Err(Errno::ENOENT);
             }
-            let slash_needs_dir = old.trailing_slash
-                || (new.trailing_slash && !exchange)
-                || (exchange && new.trailing_slash);
+            let slash_needs_dir = old.trailing_slash || new.trailing_slash;
             if slash_needs_dir && !source.is_dir() {
                 return Err(Errno::ENOTDIR);
             }

@@ -64,6 +64,8 @@ pub fn halt_forever() -> ! {
         unsafe {
             core::arch::asm!("cli", "hlt", options(nomem, nostack))
         };
+        #[cfg(not(target_os = "none"))]
+        core::hint::spin_loop();
     }
 }
 

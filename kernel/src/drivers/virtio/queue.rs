@@ -375,6 +375,7 @@ mod tests {
             }
         }
         /// The next chain: its head and pieces as (address, length, device writes).
+        #[allow(clippy::type_complexity)] // A descriptor's fields, in a test.
         fn take(&mut self, q: &Queue) -> Option<(u16, Vec<(u64, u32, bool)>)> {
             if q.avail(1).load(Ordering::Acquire) == self.avail_idx {
                 return None;

@@ -70,10 +70,6 @@ impl Buffers {
     pub fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
     }
-    /// Dirty buffers now.
-    pub fn nr_dirty(&self) -> usize {
-        self.dirty.load(Ordering::Relaxed)
-    }
 
     fn find(&self, block: u32) -> Result<Arc<Buffer>> {
         let mut shard = self.shards[block as usize % SHARDS].lock();

@@ -41,7 +41,7 @@ impl BlockDevice for MemDevice {
                 result = Err(Errno::EIO);
                 break;
             };
-            assert!(s.offset as usize + len <= 4096 && len % 512 == 0);
+            assert!(s.offset as usize + len <= 4096 && len.is_multiple_of(512));
             // SAFETY: the segment lies within its frame.
             unsafe {
                 let memory = s.frame.as_ptr().add(s.offset as usize);

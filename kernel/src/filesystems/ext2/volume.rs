@@ -521,7 +521,7 @@ fn find_run(bits: &[u8], from: u32, limit: u32, want: u32) -> Option<(u32, u32)>
 fn next_clear(bits: &[u8], from: u32, limit: u32) -> Option<u32> {
     let mut n = from;
     while n < limit {
-        if n % 8 == 0 && bits.get(n as usize / 8) == Some(&0xff) {
+        if n.is_multiple_of(8) && bits.get(n as usize / 8) == Some(&0xff) {
             n += 8;
             continue;
         }

@@ -296,9 +296,9 @@ mod tests {
             if random() % 2 == 0 || live.is_empty() {
                 let n = 1 + random() % 20;
                 if let Some(f) = b.alloc_frames(n, None) {
-                    for i in f as usize..f as usize + n {
-                        assert!(!used[i]);
-                        used[i] = true;
+                    for frame in &mut used[f as usize..f as usize + n] {
+                        assert!(!*frame);
+                        *frame = true;
                     }
                     live.push((f, n));
                 }
