@@ -11,6 +11,7 @@ use core::any::Any;
 
 use super::memfs::{MemInode, MemSuper, Options};
 use crate::abi;
+use crate::block::registry;
 use crate::error::{Errno, Result};
 use crate::file::{File, MapTarget, OpenFile, PollEvents, PollTable};
 use crate::log::{self, Level};
@@ -80,6 +81,14 @@ fn instance() -> Result<Arc<dyn SuperBlock>> {
     if Arc::ptr_eq(&first, &fs) {
         for node in device::watch_nodes(show) {
             show(&node);
+        }
+        for disk in registry::disks() {
+            let (major, minor) = disk.number;
+            show(&Node {
+                name: disk.device.name().into(),
+                mode: abi::S_IFBLK | 0o660,
+                dev: Dev::new(major, minor),
+            });
         }
     }
     Ok(first)

@@ -1,13 +1,12 @@
 //! Device numbers and what stands behind them: character devices by open function, block
-//! devices by driver object; and the nodes that `devtmpfs` shows for them.
+//! devices by `block::registry`; and the nodes that `devtmpfs` shows for the former.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::inode::Dev;
-use crate::abi;
-use crate::block::BlockDevice;
+use crate::block::{BlockDevice, registry};
 use crate::error::{Errno, Result};
 use crate::file::File;
 use crate::sync::{Rank, SpinLock};
@@ -35,7 +34,6 @@ struct Range {
 
 struct Registry {
     chars: Vec<Range>,
-    blocks: Vec<(Dev, Arc<dyn BlockDevice>)>,
     nodes: Vec<Node>,
     /// Told of every new node: the mounted devtmpfs.
     watcher: Option<fn(&Node)>,
@@ -45,7 +43,6 @@ static REGISTRY: SpinLock<Registry> = SpinLock::new(
     Rank::Vfs,
     Registry {
         chars: Vec::new(),
-        blocks: Vec::new(),
         nodes: Vec::new(),
         watcher: None,
     },
@@ -65,13 +62,6 @@ pub fn register_char(
         count,
         open,
     });
-}
-
-/// Registers a block device and its node.
-pub fn register_block(dev: Dev, device: Arc<dyn BlockDevice>) {
-    let name = String::from(device.name());
-    REGISTRY.lock().blocks.push((dev, device));
-    add_node(&name, abi::S_IFBLK | 0o660, dev);
 }
 
 /// Shows a device as /dev/`name`; `mode` with S_IFCHR or S_IFBLK. Once the devtmpfs is up the
@@ -101,14 +91,7 @@ pub fn watch_nodes(watcher: fn(&Node)) -> Vec<Node> {
 
 /// The block device with that number.
 pub fn block(dev: Dev) -> Option<Arc<dyn BlockDevice>> {
-    let registry = REGISTRY.lock();
-    let found = registry.blocks.iter().find(|(d, _)| *d == dev);
-    found.map(|(_, device)| device.clone())
-}
-
-/// Block devices in order of registration.
-pub fn blocks() -> Vec<(Dev, Arc<dyn BlockDevice>)> {
-    REGISTRY.lock().blocks.clone()
+    registry::by_number(dev.major, dev.minor).map(|disk| disk.device.clone())
 }
 
 /// Opens a character device. ENXIO when no driver has that number.

@@ -130,7 +130,8 @@ impl Volumes {
         let me = self.me.clone();
         sched::spawn_kernel("ext2-flush", move || {
             loop {
-                flusher.wake.wait_until(|| {
+                // Interruptible, so that the wait does not count as load; nobody interrupts.
+                let _ = flusher.wake.wait_interruptible(None, || {
                     let wanted = flusher.due.load(Ordering::Acquire)
                         || flusher.ended.load(Ordering::Acquire);
                     wanted.then_some(())
