@@ -11,7 +11,7 @@ use core::any::Any;
 
 use super::memfs::{MemInode, MemSuper, Options};
 use crate::abi;
-use crate::block::registry;
+use crate::block;
 use crate::error::{Errno, Result};
 use crate::file::{File, MapTarget, OpenFile, PollEvents, PollTable};
 use crate::log::{self, Level};
@@ -82,7 +82,7 @@ fn instance() -> Result<Arc<dyn SuperBlock>> {
         for node in device::watch_nodes(show) {
             show(&node);
         }
-        for disk in registry::disks() {
+        for disk in block::disks() {
             let (major, minor) = disk.number;
             show(&Node {
                 name: disk.device.name().into(),

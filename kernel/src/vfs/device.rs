@@ -1,12 +1,12 @@
 //! Device numbers and what stands behind them: character devices by open function, block
-//! devices by `block::registry`; and the nodes that `devtmpfs` shows for the former.
+//! devices by `block`; and the nodes that `devtmpfs` shows for the former.
 
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::inode::Dev;
-use crate::block::{BlockDevice, registry};
+use crate::block::{self, BlockDevice};
 use crate::error::{Errno, Result};
 use crate::file::File;
 use crate::sync::{Rank, SpinLock};
@@ -91,7 +91,7 @@ pub fn watch_nodes(watcher: fn(&Node)) -> Vec<Node> {
 
 /// The block device with that number.
 pub fn block(dev: Dev) -> Option<Arc<dyn BlockDevice>> {
-    registry::by_number(dev.major, dev.minor).map(|disk| disk.device.clone())
+    block::by_number(dev.major, dev.minor).map(|disk| disk.device.clone())
 }
 
 /// Opens a character device. ENXIO when no driver has that number.
