@@ -1,6 +1,8 @@
 //! The boot list, in order, with one reason each.
 #![cfg(target_os = "none")]
 
+mod console;
+mod root;
 #[cfg(debug_assertions)]
 mod selftest;
 
@@ -18,9 +20,11 @@ use crate::arch::{
     protect, regs,
 };
 use crate::cmdline::{self, Options};
+use crate::drivers::{self, rtc};
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
+use crate::security::random;
 use crate::{sched, time, vm};
 
 /// The kernel's first Rust code.
@@ -90,8 +94,23 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     if let Err(e) = vm::start() {
         panic!("no memory for programs: {e:?}");
     }
-    let _ = options;
-    panic!("nothing to run");
+    // Numbers for addresses, keys and programs.
+    vm::set_random_source(random::word);
+    // The wall clock, before the first file gets a time.
+    if let Some(seconds) = rtc::read() {
+        time::set_realtime_ns(seconds * time::NS_PER_SEC);
+    }
+    console::start();
+    drivers::start();
+    root::register_types();
+    if let Err(e) = root::mount(options) {
+        panic!("no root filesystem: {e}");
+    }
+    info!("root filesystem mounted");
+    match root::start_first(options) {
+        Ok(()) => info!("{} started", options.init),
+        Err(e) => panic!("cannot start {}: {e:?}", options.init),
+    }
 }
 
 /// Interrupt controllers, clock and timer, as the firmware's tables describe them.

@@ -65,7 +65,6 @@ mod entries {
     const SEGV_ACCERR: i32 = 2;
     const BUS_ADRALN: i32 = 1;
     const BUS_ADRERR: i32 = 2;
-    const TRAP_BRKPT: i32 = 1;
     const TRAP_TRACE: i32 = 2;
 
     /// Exceptions. Interrupts are off on entry; from user mode `oxbow_exit_to_user` follows.
@@ -158,7 +157,8 @@ mod entries {
         let (sig, code, at) = match vector {
             DIVIDE => (SIGFPE, FPE_INTDIV, at),
             DEBUG => (SIGTRAP, TRAP_TRACE, at),
-            BREAKPOINT => (SIGTRAP, TRAP_BRKPT, at),
+            // As Linux: not TRAP_BRKPT.
+            BREAKPOINT => (SIGTRAP, SI_KERNEL, UserAddr(0)),
             OVERFLOW | BOUND => (SIGSEGV, SI_KERNEL, UserAddr(0)),
             INVALID_OPCODE => (SIGILL, ILL_ILLOPN, at),
             DEVICE_NOT_AVAILABLE => (SIGFPE, SI_KERNEL, at),
