@@ -13,7 +13,7 @@ use crate::error::{Errno, Result};
 use crate::file::{MapTarget, OpenFile};
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::security::Credentials;
-use crate::vfs::{self, FsContext, MountFlags};
+use crate::vfs::{self, FsContext};
 use crate::vm::io::IoDest;
 use crate::vm::space::{Backing, Placement, Prot};
 use crate::vm::{AddressSpace, space};
@@ -286,9 +286,8 @@ fn hwcap() -> u64 {
 /// Credentials after set-user-id and set-group-id bits (man 2 execve), and whether rights
 /// were gained.
 fn credentials(file: &OpenFile, ctx: &Context<'_>) -> Result<(Credentials, bool)> {
-    let stat = file.file.stat()?;
-    let trusted = !ctx.no_new_privs
-        && vfs::location(file).is_some_and(|path| !path.mount.flags().contains(MountFlags::NOSUID));
+    let stat = vfs::fstat(file)?;
+    let trusted = !ctx.no_new_privs && vfs::honours_set_id(file);
     let owner = (trusted && stat.st_mode & abi::S_ISUID != 0).then_some(stat.st_uid);
     // Without group execute permission the bit means mandatory locking.
     let sgid = abi::S_ISGID | abi::S_IXGRP;
