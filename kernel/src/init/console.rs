@@ -9,13 +9,12 @@ use crate::drivers::uart::{self, Uart};
 use crate::error::{Errno, Result};
 use crate::file::File;
 use crate::sync::{Rank, SpinLock};
-use crate::tty::{self, Tty};
+use crate::tty::Tty;
 use crate::vfs::Dev;
 use crate::vfs::device;
 
 /// Numbers of Linux's devices.txt.
 const TTYS0: Dev = Dev::new(4, 64);
-const TTY: Dev = Dev::new(5, 0);
 const CONSOLE: Dev = Dev::new(5, 1);
 
 /// The first serial port's terminal, once there is one.
@@ -35,14 +34,8 @@ fn open_console(_: Dev, flags: u32) -> Result<Arc<dyn File>> {
     Ok(terminal().ok_or(Errno::ENXIO)?.open(flags | abi::O_NOCTTY))
 }
 
-fn open_controlling(_: Dev, _flags: u32) -> Result<Arc<dyn File>> {
-    tty::open_controlling()
-}
-
 /// Brings up the serial port, if there is one, and shows the terminals in /dev.
 pub fn start() {
-    device::register_char(TTY.major, TTY.minor, 1, open_controlling);
-    device::add_node("tty", abi::S_IFCHR | 0o666, TTY);
     if !uart::probe() {
         return;
     }

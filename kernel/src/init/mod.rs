@@ -21,6 +21,7 @@ use crate::arch::{
 };
 use crate::cmdline::{self, Options};
 use crate::drivers::{self, rtc};
+use crate::filesystems;
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
@@ -100,9 +101,10 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     if let Some(seconds) = rtc::read() {
         time::set_realtime_ns(seconds * time::NS_PER_SEC);
     }
+    filesystems::init();
     console::start();
     drivers::start();
-    root::register_types();
+    root::show_disks();
     if let Err(e) = root::mount(options) {
         panic!("no root filesystem: {e}");
     }

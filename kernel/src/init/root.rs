@@ -11,19 +11,16 @@ use crate::cmdline::Options;
 use crate::error::Errno;
 use crate::file::OpenFile;
 use crate::file::table::FdTable;
-use crate::filesystems::ext2::Ext2;
-use crate::filesystems::memfs::MemFs;
 use crate::process::auxv::Strings;
 use crate::process::exec;
-use crate::vfs::{Dev, FsContext, MountFlags, MountSource, device, mount, super_block};
+use crate::vfs::{Dev, FsContext, MountFlags, MountSource, device, mount};
 
-/// Makes the filesystem types and the disks known.
-pub fn register_types() {
-    super_block::register(Arc::new(Ext2));
-    super_block::register(Arc::new(MemFs));
+/// Shows the disks in /dev.
+pub fn show_disks() {
     for disk in block::disks() {
         let (major, minor) = disk.number;
-        device::register_block(Dev::new(major, minor), disk.device.clone());
+        let mode = abi::S_IFBLK | 0o660;
+        device::add_node(disk.device.name(), mode, Dev::new(major, minor));
     }
 }
 
