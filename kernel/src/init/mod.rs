@@ -104,7 +104,6 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     filesystems::init();
     console::start();
     drivers::start();
-    root::show_disks();
     if let Err(e) = root::mount(options) {
         panic!("no root filesystem: {e}");
     }

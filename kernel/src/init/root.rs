@@ -13,16 +13,7 @@ use crate::file::OpenFile;
 use crate::file::table::FdTable;
 use crate::process::auxv::Strings;
 use crate::process::exec;
-use crate::vfs::{Dev, FsContext, MountFlags, MountSource, device, mount};
-
-/// Shows the disks in /dev.
-pub fn show_disks() {
-    for disk in block::disks() {
-        let (major, minor) = disk.number;
-        let mode = abi::S_IFBLK | 0o660;
-        device::add_node(disk.device.name(), mode, Dev::new(major, minor));
-    }
-}
+use crate::vfs::{Dev, FsContext, MountFlags, MountSource, mount};
 
 /// Why there is no root.
 pub enum NoRoot {
