@@ -25,8 +25,7 @@ use crate::filesystems;
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
-use crate::security::random;
-use crate::{sched, time, vm};
+use crate::{process, sched, time, vm};
 
 /// The kernel's first Rust code.
 ///
@@ -95,8 +94,8 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     if let Err(e) = vm::start() {
         panic!("no memory for programs: {e:?}");
     }
-    // Numbers for addresses, keys and programs.
-    vm::set_random_source(random::word);
+    // Random numbers for addresses, who dies when memory runs out, how many threads fit.
+    process::init();
     // The wall clock, before the first file gets a time.
     if let Some(seconds) = rtc::read() {
         time::set_realtime_ns(seconds * time::NS_PER_SEC);
