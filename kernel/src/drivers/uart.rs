@@ -281,26 +281,33 @@ pub fn log_sink(text: &str) {
     write_waiting(text);
 }
 
-/// From now on the log goes out by waiting for the port, whatever locks are held.
+/// From now on the log goes out by waiting for the port, whatever locks are held. What the
+/// ring still holds goes out first, if no stopped CPU has its lock.
 pub fn panic_mode() {
     PANICKING.store(true, SeqCst);
+    if let Some(uart) = LOG_PORT.try_lock().and_then(|p| p.clone())
+        && let Some(mut port) = uart.port.try_lock()
+    {
+        port.tx.drain(..).for_each(put_waiting);
+    }
 }
 
 /// Writes by waiting for the port; each wait is bounded, so a dead port cannot hang.
 fn write_waiting(text: &str) {
-    let put = |byte: u8| {
-        for _ in 0..100_000 {
-            if read(LINE_STATUS) & LSR_TRANSMIT_EMPTY != 0 {
-                break;
-            }
-            core::hint::spin_loop();
-        }
-        write(DATA, byte);
-    };
     for byte in text.bytes() {
         if byte == b'\n' {
-            put(b'\r');
+            put_waiting(b'\r');
         }
-        put(byte);
+        put_waiting(byte);
     }
+}
+
+fn put_waiting(byte: u8) {
+    for _ in 0..100_000 {
+        if read(LINE_STATUS) & LSR_TRANSMIT_EMPTY != 0 {
+            break;
+        }
+        core::hint::spin_loop();
+    }
+    write(DATA, byte);
 }

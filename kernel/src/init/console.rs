@@ -56,6 +56,7 @@ fn start_serial() -> Result<()> {
         .map_err(|_| Errno::ENODEV)?;
     *SERIAL.lock() = Some(tty);
     port.enable();
+    crate::trap::panic::set_hook(uart::panic_mode);
     crate::log::set_sink(uart::log_sink);
     Ok(())
 }

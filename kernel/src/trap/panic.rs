@@ -1,7 +1,7 @@
 //! The end: stop the other CPUs, say what happened, then halt or restart.
 
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 use crate::arch::{apic, clock, cpu, cpu_id, early_serial, ipi, irq_save, percpu, reset};
 use crate::log;
@@ -16,6 +16,15 @@ static TIMEOUT: AtomicI32 = AtomicI32::new(0);
 /// Sets what happens after a panic (`panic=`).
 pub fn set_timeout(seconds: i32) {
     TIMEOUT.store(seconds, Ordering::Relaxed);
+}
+
+/// Called before the report, with the other CPUs stopped: the console driver's chance to
+/// write out what it holds.
+static HOOK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Registers what runs before the report: it must not wait for locks.
+pub fn set_hook(hook: fn()) {
+    HOOK.store(hook as *mut (), Ordering::Release);
 }
 
 /// Whether some CPU panics: an NMI then means "stop".
@@ -39,6 +48,11 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     }
     log::enter_panic();
     stop_others(me);
+    let hook = HOOK.swap(core::ptr::null_mut(), Ordering::AcqRel);
+    if !hook.is_null() {
+        // SAFETY: only `set_hook` stores here, and it stores a `fn()`.
+        (unsafe { core::mem::transmute::<*mut (), fn()>(hook) })();
+    }
     // Whatever took over the console may hold locks of CPUs that are stopped now.
     log::set_sink(early_serial::write);
     log::set_console_level(7);

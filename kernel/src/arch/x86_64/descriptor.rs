@@ -51,7 +51,7 @@ static TABLES: PerCpuTables = PerCpuTables(UnsafeCell::new(
                 0,
                 0x00af_9b00_0000_ffff, // 0x10: kernel code, 64 bits
                 0x00cf_9300_0000_ffff, // 0x18: kernel data
-                0x00cf_fb00_0000_ffff, // 0x20: user code, 32 bits (sysret's place; unused)
+                0, // 0x20: no 32-bit user code, where `syscall` would enter the kernel at CSTAR
                 0x00cf_f300_0000_ffff, // 0x28: user data
                 0x00af_fb00_0000_ffff, // 0x30: user code, 64 bits
                 0,
