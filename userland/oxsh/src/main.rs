@@ -43,10 +43,9 @@ impl brush_core::extensions::ErrorFormatter for ErrorFormat {
     }
 }
 
-/// Threads that run subshells and functions in pipelines. brush runs them as
-/// tasks whose reads and writes block, so a pipeline of that many shell
-/// functions needs a thread for each; external commands need none.
-const WORKER_THREADS: usize = 4;
+/// One thread beside the main one, to watch descriptors and child processes
+/// while the main one is blocked in a read. Subshells get their own.
+const WORKER_THREADS: usize = 1;
 
 /// The interpreter recurses once per nested command.
 const STACK_BYTES: usize = 8 << 20;
@@ -91,6 +90,8 @@ fn main() {
 
 /// Runs the shell to its end; returns its exit status.
 async fn run(options: Options) -> Result<u8, brush_core::Error> {
+    let on_terminal = options.interactive && std::io::stdin().is_terminal();
+    let _terminal = on_terminal.then(session::take_terminal).transpose()?;
     let mut shell = build(&options).await?;
     let profile = if options.no_profile {
         ProfileLoadBehavior::Skip

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use brush_core::escape::{QuoteMode, quote_if_needed};
 use brush_core::history::{History, Item};
+use brush_core::terminal::TerminalControl;
 use brush_core::{ExecutionResult, ShellValue, ShellVariable};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
@@ -18,10 +19,15 @@ const HISTORY_LINES: usize = 1000;
 /// Exit status of a command that Ctrl-C ended: 128 + SIGINT.
 const INTERRUPTED: u8 = 130;
 
+/// Takes the terminal and its signals. Before any command runs, as the
+/// interpreter's own handlers for the same signals must come later.
+pub fn take_terminal() -> Result<TerminalControl, brush_core::Error> {
+    catch_terminal_signals();
+    TerminalControl::acquire()
+}
+
 /// Runs the session on the terminal at standard input.
 pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
-    catch_terminal_signals();
-    let _terminal = brush_core::terminal::TerminalControl::acquire()?;
     let mut editor = Editor::new();
     let mut history = HistoryFile::new(shell);
     shell.start_interactive_session()?;
@@ -36,9 +42,11 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
                 }
                 history.add(shell, &command);
                 let result = execute(shell, command).await;
-                if shell.last_exit_status() == INTERRUPTED {
+                if brush_core::tasks::take_interrupt() {
+                    shell.set_last_exit_status(INTERRUPTED);
                     // The terminal echoed ^C; the prompt starts a new row.
                     let _ = writeln!(shell.stderr());
+                    continue;
                 }
                 if result.is_some_and(|r| r.is_return_or_exit()) {
                     break;
@@ -68,6 +76,7 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
 /// Reports finished jobs, repairs the terminal, runs `PROMPT_COMMAND`.
 async fn before_prompt(shell: &mut Shell, editor: &Editor) -> Result<(), brush_core::Error> {
     shell.check_for_completed_jobs()?;
+    brush_core::tasks::take_interrupt();
     if shell.last_exit_status() > 128 {
         // Killed by a signal: it had no chance to put the modes back.
         editor.restore_terminal();
@@ -143,18 +152,23 @@ async fn execute(shell: &mut Shell, command: String) -> Option<ExecutionResult> 
 /// shell too. Handlers rather than "ignore": children would inherit that.
 fn catch_terminal_signals() {
     extern "C" fn nothing(_: nix::libc::c_int) {}
-    let action = SigAction::new(
-        SigHandler::Handler(nothing),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGTSTP,
-        Signal::SIGTERM,
-    ] {
-        // SAFETY: the handler does nothing at all, so it is async-signal-safe.
+    extern "C" fn interrupt(_: nix::libc::c_int) {
+        brush_core::tasks::request_interrupt();
+    }
+    let handlers: [(Signal, extern "C" fn(nix::libc::c_int)); 4] = [
+        (Signal::SIGINT, interrupt),
+        (Signal::SIGQUIT, nothing),
+        (Signal::SIGTSTP, nothing),
+        (Signal::SIGTERM, nothing),
+    ];
+    for (signal, handler) in handlers {
+        let action = SigAction::new(
+            SigHandler::Handler(handler),
+            SaFlags::SA_RESTART,
+            SigSet::empty(),
+        );
+        // SAFETY: the handlers store to an atomic at most, so they are
+        // async-signal-safe.
         let installed = unsafe { sigaction(signal, &action) };
         debug_assert!(installed.is_ok(), "{signal} can be caught");
     }

@@ -2,7 +2,7 @@ use clap::Parser;
 use std::io::Write;
 
 use brush_core::traps::TrapSignal;
-use brush_core::{ExecutionExitCode, ExecutionResult, builtins, sys};
+use brush_core::{ExecutionExitCode, ExecutionResult, builtins};
 
 /// Signal a job or process.
 #[derive(Parser)]
@@ -33,8 +33,7 @@ impl builtins::Command for KillCommand {
         &self,
         context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
-        // Default signal is SIGKILL.
-        let mut trap_signal = TrapSignal::Signal(nix::sys::signal::Signal::SIGKILL);
+        let mut trap_signal = TrapSignal::Signal(nix::sys::signal::Signal::SIGTERM);
 
         // Try parsing the signal name (if specified).
         if let Some(signal_name) = &self.signal_name {
@@ -68,63 +67,91 @@ impl builtins::Command for KillCommand {
             }
         }
 
-        // Look through the remaining args for a pid/job spec or a -sigspec style option.
-        let mut pid_or_job_spec = None;
-        for arg in &self.args {
-            // See if this is -sigspec syntax.
-            if let Some(possible_sigspec) = arg.strip_prefix("-") {
-                // See if this is -sigspec syntax.
-                if let Ok(parsed_trap_signal) = TrapSignal::try_from(possible_sigspec) {
-                    trap_signal = parsed_trap_signal;
-                } else {
-                    writeln!(
-                        context.stderr(),
-                        "{}: invalid signal name",
-                        context.command_name
-                    )?;
-                    return Ok(ExecutionExitCode::InvalidUsage.into());
-                }
-            } else if pid_or_job_spec.is_none() {
-                pid_or_job_spec = Some(arg);
+        if self.list_signals {
+            return print_signals(&context, self.args.as_ref());
+        }
+
+        // A signal may come first, in the -sigspec style; -0 only asks whether the process is there.
+        let mut args = self.args.as_slice();
+        let mut only_ask =
+            self.signal_name.as_deref() == Some("0") || self.signal_number == Some(0);
+        if let Some((first, rest)) = args.split_first()
+            && let Some(name) = first.strip_prefix('-')
+            && self.signal_name.is_none()
+            && self.signal_number.is_none()
+            && name != "-"
+        {
+            args = rest;
+            if name == "0" {
+                only_ask = true;
+            } else if let Ok(parsed) = name.parse::<TrapSignal>() {
+                trap_signal = parsed;
             } else {
                 writeln!(
                     context.stderr(),
-                    "{}: too many jobs or processes specified",
+                    "{}: {name}: invalid signal specification",
                     context.command_name
                 )?;
                 return Ok(ExecutionExitCode::InvalidUsage.into());
             }
         }
+        if args.first().is_some_and(|a| a == "--") {
+            args = &args[1..];
+        }
+        if args.is_empty() {
+            writeln!(
+                context.stderr(),
+                "{}: usage: kill [-s sigspec | -n signum | -sigspec] pid | jobspec ...",
+                context.command_name
+            )?;
+            return Ok(ExecutionExitCode::InvalidUsage.into());
+        }
 
-        if self.list_signals {
-            return print_signals(&context, self.args.as_ref());
-        } else {
-            let Some(pid_or_job_spec) = pid_or_job_spec else {
-                writeln!(context.stderr(), "{}: invalid usage", context.command_name)?;
-                return Ok(ExecutionExitCode::InvalidUsage.into());
-            };
+        // What has ended must not look alive because nobody has collected it yet.
+        context.shell.jobs_mut().forget_ended()?;
 
-            if pid_or_job_spec.starts_with('%') {
-                // It's a job spec.
-                if let Some(job) = context.shell.jobs_mut().resolve_job_spec(pid_or_job_spec) {
-                    job.kill(trap_signal)?;
-                } else {
-                    writeln!(
-                        context.stderr(),
-                        "{}: {}: no such job",
-                        context.command_name,
-                        pid_or_job_spec
-                    )?;
-                    return Ok(ExecutionResult::general_error());
+        let mut result = ExecutionResult::success();
+        for arg in args {
+            let sent = if arg.starts_with('%') {
+                match context.shell.jobs_mut().resolve_job_spec(arg) {
+                    Some(job) => {
+                        if only_ask {
+                            Ok(())
+                        } else {
+                            job.kill(trap_signal).map_err(|e| e.to_string())
+                        }
+                    }
+                    None => Err("no such job".to_owned()),
+                }
+            } else if let Ok(pid) = arg.parse::<i32>() {
+                match context.shell.jobs_mut().find_by_id(pid) {
+                    // Shell code in the background is reached through its job.
+                    Some(job) if !only_ask && job.user_id() == Some(pid) && job.is_shell_code() => {
+                        job.kill(trap_signal).map_err(|e| e.to_string())
+                    }
+                    Some(job) if only_ask && job.is_shell_code() => Ok(()),
+                    _ => {
+                        let signal = match trap_signal {
+                            TrapSignal::Signal(signal) if !only_ask => Some(signal),
+                            _ => None,
+                        };
+                        let pid = nix::unistd::Pid::from_raw(pid);
+                        nix::sys::signal::kill(pid, signal).map_err(|e| e.desc().to_owned())
+                    }
                 }
             } else {
-                let pid = brush_core::int_utils::parse(pid_or_job_spec.as_str(), 10)?;
-
-                // It's a pid.
-                sys::signal::kill_process(pid, trap_signal)?;
+                Err("arguments must be process or job IDs".to_owned())
+            };
+            if let Err(why) = sent {
+                writeln!(
+                    context.stderr(),
+                    "{}: ({arg}) - {why}",
+                    context.command_name
+                )?;
+                result = ExecutionResult::general_error();
             }
         }
-        Ok(ExecutionResult::success())
+        Ok(result)
     }
 }
 

@@ -298,11 +298,7 @@ struct InputReader {
     deadline: Option<Instant>,
     /// Single-byte read buffer.
     ///
-    /// TODO(utf-8): This only handles ASCII correctly. Multi-byte UTF-8 characters
-    /// will be read as separate bytes and incorrectly interpreted. To fix this,
-    /// we would need to buffer up to 4 bytes and decode incrementally using
-    /// `std::str::from_utf8`. Note that bash's `-n` counts bytes, not Unicode
-    /// codepoints, so the fix needs to preserve that behavior.
+    /// A multi-byte UTF-8 character is completed byte by byte.
     buffer: [u8; 1],
     /// Terminal mode guard - kept alive for RAII cleanup on drop.
     /// The guard restores original terminal settings when dropped, even though
@@ -348,6 +344,28 @@ impl InputReader {
         brush_core::sys::poll::poll_for_input(&self.input, Duration::ZERO).unwrap_or(false)
     }
 
+    /// Reads the rest of the character that starts with `first`. Bytes that are not UTF-8
+    /// become U+FFFD.
+    fn complete_char(&mut self, first: u8) -> Result<char, brush_core::Error> {
+        let length = match first {
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            0x80.. => return Ok(char::REPLACEMENT_CHARACTER),
+            _ => return Ok(first as char),
+        };
+        let mut bytes = [first, 0, 0, 0];
+        for at in 1..length {
+            if self.input.read(&mut bytes[at..=at])? == 0 {
+                return Ok(char::REPLACEMENT_CHARACTER);
+            }
+        }
+        let decoded = std::str::from_utf8(&bytes[..length]).ok();
+        Ok(decoded
+            .and_then(|text| text.chars().next())
+            .unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
     /// Reads the next input event, handling timeout and control characters.
     fn read_event(&mut self) -> Result<InputEvent, brush_core::Error> {
         // Check timeout before attempting read.
@@ -370,7 +388,7 @@ impl InputReader {
             return Ok(InputEvent::Eof);
         }
 
-        let ch = self.buffer[0] as char;
+        let ch = self.complete_char(self.buffer[0])?;
 
         // Map control characters to events.
         Ok(match ch {
@@ -464,7 +482,7 @@ fn read_line_with_reader(
 
                         // Check character limit (based on output length).
                         if let Some(limit) = config.char_limit
-                            && line.len() >= limit
+                            && line.chars().count() >= limit
                         {
                             return Ok(ReadResult::Line(line));
                         }
@@ -493,7 +511,7 @@ fn read_line_with_reader(
 
                 // Check character limit (based on output length).
                 if let Some(limit) = config.char_limit
-                    && line.len() >= limit
+                    && line.chars().count() >= limit
                 {
                     return Ok(ReadResult::Line(line));
                 }

@@ -502,7 +502,31 @@ impl<'a, SE: extensions::ShellExtensions> SimpleCommand<'a, SE> {
         self,
         func_registration: functions::Registration,
     ) -> Result<ExecutionSpawnResult, error::Error> {
-        let mut shell = self.shell;
+        // A function in a pipeline runs beside its neighbours there.
+        let mut shell = match self.shell {
+            ShellForCommand::OwnedShell { target, .. } => {
+                let mut subshell = *target;
+                subshell.options_mut().interactive = false;
+                let mut params = self.params;
+                params.process_group_policy = ProcessGroupPolicy::SameProcessGroup;
+                params.process_group_id = self.process_group_id.or(params.process_group_id);
+                let (command_name, args) = (self.command_name, self.args);
+                let work = async move |shell: &mut Shell<SE>, params: &ExecutionParameters| {
+                    let context = ExecutionContext {
+                        shell,
+                        command_name,
+                        params: params.clone(),
+                    };
+                    invoke_shell_function(func_registration, context, &args[1..])
+                        .await?
+                        .wait_for_exit()
+                        .await
+                };
+                let join_handle = crate::tasks::spawn(subshell, params, work);
+                return Ok(ExecutionSpawnResult::StartedTask(join_handle));
+            }
+            shell @ ShellForCommand::ParentShell(_) => shell,
+        };
         let last_arg = Self::take_last_arg(&self.args);
 
         let cmd_context = ExecutionContext {
@@ -609,13 +633,16 @@ pub(crate) fn execute_external_command(
         } else {
             // Normal case: create new process group in current session
             cmd.process_group(0);
-            if child_stdin_is_terminal {
+            if child_stdin_is_terminal && context.shell.options().interactive {
                 cmd.take_foreground();
             }
         }
     } else {
         // We need to join an established process group.
-        if let Some(pgid) = process_group_id {
+        // One whose members are all gone cannot be joined any more.
+        if let Some(pgid) = process_group_id.or(context.params.process_group_id)
+            && sys::process::group_exists(pgid)
+        {
             cmd.process_group(pgid);
         }
     }
@@ -639,6 +666,13 @@ pub(crate) fn execute_external_command(
             if let Some(pid) = &pid {
                 if new_pg {
                     actual_pgid = Some(*pid);
+                    // A child whose own standard input is a pipe cannot do it.
+                    if !child_stdin_is_terminal && context.shell.options().interactive {
+                        let _ = sys::terminal::move_to_foreground(*pid);
+                    }
+                }
+                if let Some(control) = &context.shell.control {
+                    control.add_child(*pid);
                 }
             } else {
                 tracing::warn!("could not retrieve pid for child process");
@@ -678,6 +712,7 @@ async fn execute_builtin_command<SE: extensions::ShellExtensions>(
     args: Vec<CommandArg>,
 ) -> Result<ExecutionResult, error::Error> {
     // In POSIX mode, special builtins that return errors are to be treated as fatal.
+    let ends_on_broken_pipe = !context.shell.options().interactive;
     let mark_errors_fatal = builtin.special_builtin && context.shell.options().posix_mode;
 
     match (builtin.execute_func)(context, args).await {
@@ -686,7 +721,13 @@ async fn execute_builtin_command<SE: extensions::ShellExtensions>(
             // Broken pipe errors should silently return the appropriate exit code
             if let Some(io_err) = e.as_io_error() {
                 if io_err.kind() == std::io::ErrorKind::BrokenPipe {
-                    return Ok(ExecutionExitCode::from(io_err).into());
+                    let mut result: ExecutionResult = ExecutionExitCode::from(io_err).into();
+                    // Where SIGPIPE would end a process, the pipe ends the shell: a loop that
+                    // writes must not go on for ever.
+                    if ends_on_broken_pipe {
+                        result.next_control_flow = ExecutionControlFlow::ExitShell;
+                    }
+                    return Ok(result);
                 }
             }
 
@@ -756,7 +797,7 @@ pub(crate) async fn invoke_command_in_subshell_and_get_output(
     s: String,
 ) -> Result<String, error::Error> {
     // Instantiate a subshell to run the command in.
-    let mut subshell = shell.clone();
+    let mut subshell = shell.subshell();
 
     // Command substitutions don't inherit errexit by default. Only inherit it when
     // command_subst_inherits_errexit is enabled, otherwise disable errexit in the subshell.
@@ -774,7 +815,9 @@ pub(crate) async fn invoke_command_in_subshell_and_get_output(
 
     let mut async_reader = sys::async_pipe::AsyncPipeReader::new(reader)?;
 
-    let cmd_join_handle = tokio::spawn(run_substitution_command(subshell, params, s));
+    let cmd_join_handle = crate::tasks::spawn(subshell, params, async move |shell, params| {
+        run_substitution_command(shell, params.clone(), s).await
+    });
 
     let output_str = async_reader.read_to_string().await?;
 
@@ -792,7 +835,7 @@ pub(crate) async fn invoke_command_in_subshell_and_get_output(
 }
 
 async fn run_substitution_command(
-    mut shell: Shell<impl extensions::ShellExtensions>,
+    shell: &mut Shell<impl extensions::ShellExtensions>,
     mut params: ExecutionParameters,
     command: String,
 ) -> Result<ExecutionResult, error::Error> {
@@ -804,8 +847,8 @@ async fn run_substitution_command(
     // If we failed to parse, then we'll fall below and handle it there.
     if let Ok(program) = &parse_result {
         if let Some(redir) = try_unwrap_bare_input_redir_program(program) {
-            interp::setup_redirect(&mut shell, &mut params, redir).await?;
-            std::io::copy(&mut params.stdin(&shell), &mut params.stdout(&shell))?;
+            interp::setup_redirect(shell, &mut params, redir).await?;
+            std::io::copy(&mut params.stdin(shell), &mut params.stdout(shell))?;
             return Ok(ExecutionResult::new(0));
         }
     }

@@ -1825,12 +1825,8 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                 Expansion::from(std::process::id().to_string())
             }
             brush_parser::word::SpecialParameter::LastBackgroundProcessId => {
-                if let Some(job) = self.shell.jobs().current_job()
-                    && let Some(pid) = job.representative_pid()
-                {
-                    return Expansion::from(pid.to_string());
-                }
-                Expansion::from(String::new())
+                let id = self.shell.jobs().last_background_id();
+                Expansion::from(id.map_or_else(String::new, |id| id.to_string()))
             }
             brush_parser::word::SpecialParameter::ShellName => Expansion::from(
                 self.shell

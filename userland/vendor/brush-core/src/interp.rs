@@ -37,6 +37,9 @@ pub struct ExecutionParameters {
     /// Whether `errexit` (exit on error) behavior should be
     /// suppressed in this execution context. Defaults to `false`.
     pub suppress_errexit: bool,
+    /// Process group for external commands to join under `SameProcessGroup`; `None` for the
+    /// shell's own.
+    pub(crate) process_group_id: Option<i32>,
 }
 
 impl ExecutionParameters {
@@ -135,6 +138,12 @@ impl ExecutionParameters {
                 shell.persistent_open_files().try_fd(fd).cloned()
             }
         }
+    }
+
+    /// Makes external commands join the given process group, or stay in the shell's.
+    fn join_process_group(&mut self, process_group_id: Option<i32>) {
+        self.process_group_policy = ProcessGroupPolicy::SameProcessGroup;
+        self.process_group_id = process_group_id.or(self.process_group_id);
     }
 
     /// Sets the given file descriptor to the provided open file.
@@ -248,7 +257,7 @@ impl Execute for ast::CompoundList {
             let run_async = matches!(sep, ast::SeparatorOperator::Async);
 
             if run_async {
-                let job = spawn_async_ao_list_in_task(ao_list, shell, params);
+                let job = spawn_in_background(ao_list, shell, params).await?;
                 let job_formatted = job.to_pid_style_string();
 
                 if shell.options().interactive && !shell.is_subshell() {
@@ -272,35 +281,60 @@ impl Execute for ast::CompoundList {
     }
 }
 
-fn spawn_async_ao_list_in_task<'a, SE: extensions::ShellExtensions>(
+/// Starts `ao_list` as a background job. The processes of a plain pipeline become the job's own;
+/// anything else runs as shell code on a thread.
+async fn spawn_in_background<'a, SE: extensions::ShellExtensions>(
     ao_list: &ast::AndOrList,
     shell: &'a mut Shell<SE>,
     params: &ExecutionParameters,
-) -> &'a jobs::Job {
-    // Clone the inputs.
-    let mut cloned_shell = shell.clone();
-    let mut cloned_params = params.clone();
-    let cloned_ao_list = ao_list.clone();
+) -> Result<&'a jobs::Job, error::Error> {
+    let control = crate::tasks::TaskControl::new();
+    let mut child_shell = shell.subshell();
+    let mut child_params = params.clone();
 
     // Mark the child shell as not interactive; we don't want it messing with the terminal too much.
-    cloned_shell.options_mut().interactive = false;
+    child_shell.options_mut().interactive = false;
+    child_shell.control = Some(control.clone());
 
-    // Redirect stdin to null, per spec.
-    if let Ok(null) = openfiles::null() {
-        cloned_params.set_fd(openfiles::OpenFiles::STDIN_FD, null);
+    let plain_pipeline =
+        ao_list.additional.is_empty() && !ao_list.first.bang && ao_list.first.timed.is_none();
+
+    // Redirect stdin to null, per spec; with job control, the terminal stops who reads.
+    if !(plain_pipeline && shell.options().enable_job_control) {
+        if let Ok(null) = openfiles::null() {
+            child_params.set_fd(openfiles::OpenFiles::STDIN_FD, null);
+        }
     }
 
-    let join_handle = tokio::spawn(async move {
-        cloned_ao_list
-            .execute(&mut cloned_shell, &cloned_params)
-            .await
-    });
+    let tasks: Vec<jobs::JobTask> = if plain_pipeline {
+        let spawned = spawn_pipeline_processes(
+            &ao_list.first,
+            &mut child_shell,
+            &child_params,
+            Placement::Background,
+        )
+        .await?;
+        spawned
+            .into_iter()
+            .map(|result| match result {
+                ExecutionSpawnResult::StartedProcess(process) => jobs::JobTask::External(process),
+                ExecutionSpawnResult::StartedTask(handle) => jobs::JobTask::Internal(handle),
+                ExecutionSpawnResult::Completed(result) => {
+                    jobs::JobTask::Internal(tokio::spawn(std::future::ready(Ok(result))))
+                }
+            })
+            .collect()
+    } else {
+        let list = ao_list.clone();
+        vec![jobs::JobTask::Internal(crate::tasks::spawn(
+            child_shell,
+            child_params,
+            async move |shell, params| list.execute(shell, params).await,
+        ))]
+    };
 
-    shell.jobs_mut().add_as_current(jobs::Job::new(
-        [jobs::JobTask::Internal(join_handle)],
-        ao_list.to_string(),
-        jobs::JobState::Running,
-    ))
+    let job = jobs::Job::new(tasks, ao_list.to_string(), jobs::JobState::Running);
+    Ok(shell.jobs_mut().add_background(job.with_control(control)))
 }
 
 #[async_trait::async_trait]
@@ -366,6 +400,11 @@ impl Execute for ast::Pipeline {
         shell: &mut Shell<impl extensions::ShellExtensions>,
         params: &ExecutionParameters,
     ) -> Result<ExecutionResult, error::Error> {
+        if let Some(result) = shell.interruption() {
+            shell.set_last_exit_status(result.exit_code.into());
+            return Ok(result);
+        }
+
         // Capture current timing if so requested.
         let stopwatch = self
             .timed
@@ -382,7 +421,8 @@ impl Execute for ast::Pipeline {
 
         // Spawn all the processes required for the pipeline, connecting outputs/inputs with pipes
         // as needed.
-        let spawn_results = spawn_pipeline_processes(self, shell, &params).await?;
+        let spawn_results =
+            spawn_pipeline_processes(self, shell, &params, Placement::Foreground).await?;
 
         // Wait for the processes. This also has a side effect of updating pipeline status.
         let mut result =
@@ -442,16 +482,27 @@ impl Execute for ast::Pipeline {
     }
 }
 
+/// Where a pipeline runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placement {
+    /// The shell waits for it.
+    Foreground,
+    /// As a job of its own: none of its commands runs in the shell itself.
+    Background,
+}
+
 async fn spawn_pipeline_processes(
     pipeline: &ast::Pipeline,
     shell: &mut Shell<impl extensions::ShellExtensions>,
     params: &ExecutionParameters,
+    placement: Placement,
 ) -> Result<VecDeque<ExecutionSpawnResult>, error::Error> {
     let pipeline_len = pipeline.seq.len();
     let mut pipe_readers = vec![];
     let mut pipe_writers = vec![];
     let mut spawn_results = VecDeque::new();
     let mut process_group_id: Option<i32> = None;
+    let mut in_shell_group = false;
 
     // Create pipes to use between commands, but only bother doing so if there's more than one
     // command.
@@ -475,10 +526,11 @@ async fn spawn_pipeline_processes(
         // Otherwise, we spawn a separate subshell for each command in the pipeline.
         //
 
-        let run_in_current_shell = pipeline_len == 1
-            || (current_pipeline_index == pipeline_len - 1
-                && shell.options().run_last_pipeline_cmd_in_current_shell
-                && !shell.options().enable_job_control);
+        let run_in_current_shell = placement == Placement::Foreground
+            && (pipeline_len == 1
+                || (current_pipeline_index == pipeline_len - 1
+                    && shell.options().run_last_pipeline_cmd_in_current_shell
+                    && !shell.options().enable_job_control));
 
         // Set up parameters appropriate for this command.
         let mut cmd_params = params.clone();
@@ -493,13 +545,14 @@ async fn spawn_pipeline_processes(
 
         let pipeline_context = if !run_in_current_shell {
             // Make sure that all commands in the pipeline are in the same process group.
-            if current_pipeline_index > 0 {
+            // The first process leads it.
+            if process_group_id.is_some() || in_shell_group {
                 cmd_params.process_group_policy = ProcessGroupPolicy::SameProcessGroup;
             }
 
             PipelineExecutionContext {
                 shell: commands::ShellForCommand::OwnedShell {
-                    target: Box::new(shell.clone()),
+                    target: Box::new(shell.subshell()),
                     parent: shell,
                 },
                 process_group_id,
@@ -520,6 +573,10 @@ async fn spawn_pipeline_processes(
             if process_group_id.is_none() {
                 process_group_id = child.pgid();
             }
+        } else if matches!(&spawn_result, ExecutionSpawnResult::StartedTask(_)) {
+            // Shell code has no group of its own. When it comes first, the others stay in the
+            // shell's group with it, so that keys like Ctrl-C reach them all.
+            in_shell_group |= placement == Placement::Foreground && process_group_id.is_none();
         }
 
         spawn_results.push_back(spawn_result);
@@ -542,6 +599,10 @@ async fn wait_for_pipeline_processes_and_update_status(
     shell.last_pipeline_statuses_mut().clear();
 
     while let Some(child) = process_spawn_results.pop_front() {
+        let pid = match &child {
+            ExecutionSpawnResult::StartedProcess(process) => process.pid(),
+            _ => None,
+        };
         let wait_result = if !stopped_children.is_empty() {
             child.poll().await?
         } else {
@@ -551,6 +612,15 @@ async fn wait_for_pipeline_processes_and_update_status(
         match wait_result {
             ExecutionWaitResult::Completed(current_result) => {
                 result = current_result;
+                if let Some(pid) = pid {
+                    if let Some(control) = &shell.control {
+                        control.remove_child(pid);
+                    }
+                    // A command that SIGINT ended takes the loop or function around it along.
+                    if shell.options().interactive && u8::from(result.exit_code) == 130 {
+                        crate::tasks::request_interrupt();
+                    }
+                }
                 shell.set_last_exit_status(result.exit_code.into());
                 shell
                     .last_pipeline_statuses_mut()
@@ -616,6 +686,25 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::Command {
         // Updates the shell with information about the currently executing command.
         pipeline_context.shell.set_current_cmd(self);
 
+        // What is no simple command runs beside its neighbours in the pipeline.
+        if !matches!(self, Self::Simple(_))
+            && let commands::ShellForCommand::OwnedShell { target, .. } = pipeline_context.shell
+        {
+            let mut subshell = *target;
+            subshell.options_mut().interactive = false;
+            params.join_process_group(pipeline_context.process_group_id);
+            let command = self.clone();
+            let join_handle = crate::tasks::spawn(subshell, params, async move |shell, params| {
+                let context = PipelineExecutionContext {
+                    shell: commands::ShellForCommand::ParentShell(shell),
+                    process_group_id: None,
+                };
+                let spawned = command.execute_in_pipeline(context, params.clone()).await?;
+                spawned.wait_for_exit().await
+            });
+            return Ok(ExecutionSpawnResult::StartedTask(join_handle));
+        }
+
         match self {
             Self::Simple(simple) => simple.execute_in_pipeline(pipeline_context, params).await,
             Self::Compound(compound, redirects) => {
@@ -680,7 +769,7 @@ impl Execute for ast::CompoundCommand {
             Self::Subshell(ast::SubshellCommand { list, .. }) => {
                 // Clone off a new subshell, and run the body of the subshell there.
                 // TODO(source-info): Do we need to reset the line number?
-                let mut subshell = shell.clone();
+                let mut subshell = shell.subshell();
 
                 // Handle errors within the subshell context to prevent fatal errors
                 // from propagating to the parent shell.
@@ -695,6 +784,8 @@ impl Execute for ast::CompoundCommand {
                         error.into_result(&subshell)
                     }
                 };
+                subshell.set_last_exit_status(subshell_result.exit_code.into());
+                subshell.end_subshell(params).await;
 
                 // Preserve the subshell's exit code, but don't honor any of its requests to exit
                 // the shell, break out of loops, etc.
@@ -1918,7 +2009,7 @@ fn setup_process_substitution(
 ) -> Result<(ShellFd, OpenFile), error::Error> {
     // TODO(execute): Don't execute synchronously!
     // Execute in a subshell.
-    let mut subshell = shell.clone();
+    let subshell = shell.subshell();
 
     // Set up execution parameters for the child execution.
     let mut child_params = params.clone();
@@ -1942,12 +2033,8 @@ fn setup_process_substitution(
     // Asynchronously spawn off the subshell; we intentionally don't block on its
     // completion.
     let subshell_cmd = subshell_cmd.to_owned();
-    tokio::spawn(async move {
-        // Intentionally ignore the result of the subshell command.
-        let _ = subshell_cmd
-            .list
-            .execute(&mut subshell, &child_params)
-            .await;
+    crate::tasks::spawn(subshell, child_params, async move |shell, params| {
+        subshell_cmd.list.execute(shell, params).await
     });
 
     // Starting at 63 (a.k.a. 64-1)--and decrementing--look for an

@@ -20,7 +20,14 @@ pub(crate) type JobResult = (Job, Result<ExecutionResult, error::Error>);
 pub struct JobManager {
     /// The jobs that are currently managed by the shell.
     pub jobs: Vec<Job>,
+    /// The id of the last job started in the background (`$!`).
+    last_background_id: Option<i32>,
+    /// Ids and statuses of jobs that ended, for a later `wait`; the oldest first.
+    ended: VecDeque<(i32, ExecutionResult)>,
 }
+
+/// How many ended jobs are remembered.
+const ENDED_JOBS: usize = 1024;
 
 /// Represents a task that is part of a job.
 pub enum JobTask {
@@ -84,6 +91,43 @@ impl JobManager {
         Self::default()
     }
 
+    /// Adds a job that was started in the background; `$!` is its id from now on.
+    pub(crate) fn add_background(&mut self, job: Job) -> &Job {
+        self.last_background_id = job.user_id();
+        self.add_as_current(job)
+    }
+
+    /// The id of the last job started in the background (`$!`).
+    pub const fn last_background_id(&self) -> Option<i32> {
+        self.last_background_id
+    }
+
+    /// Finds the job that the given process id, or id of a job without a process, belongs to.
+    pub fn find_by_id(&mut self, id: i32) -> Option<&mut Job> {
+        self.jobs.iter_mut().find(|job| job.has_id(id))
+    }
+
+    /// The status of a job that ended and is forgotten otherwise.
+    pub fn ended_status(&self, id: i32) -> Option<ExecutionResult> {
+        let found = self.ended.iter().rev().find(|(ended, _)| *ended == id);
+        found.map(|(_, result)| ExecutionResult::from(result.exit_code))
+    }
+
+    fn note_ended(&mut self, id: Option<i32>, result: &ExecutionResult) {
+        if let Some(id) = id {
+            if self.ended.len() == ENDED_JOBS {
+                self.ended.pop_front();
+            }
+            self.ended
+                .push_back((id, ExecutionResult::from(result.exit_code)));
+        }
+    }
+
+    /// Removes the jobs that have ended, without a word.
+    pub fn forget_ended(&mut self) -> Result<(), error::Error> {
+        self.poll().map(drop)
+    }
+
     /// Adds a job to the job manager and marks it as the current job;
     /// returns an immutable reference to the job.
     ///
@@ -102,7 +146,8 @@ impl JobManager {
             }
         }
 
-        let id = self.jobs.len() + 1;
+        // Numbers of jobs that are still there stay theirs.
+        let id = self.jobs.iter().map(|j| j.id).max().unwrap_or(0) + 1;
         job.id = id;
         job.annotation = JobAnnotation::Current;
         self.jobs.push(job);
@@ -148,23 +193,36 @@ impl JobManager {
         let remainder = job_spec.strip_prefix('%')?;
 
         match remainder {
-            "%" | "+" => self.current_job_mut(),
+            "" | "%" | "+" => self.current_job_mut(),
             "-" => self.prev_job_mut(),
             s if s.chars().all(char::is_numeric) => {
                 let id = s.parse::<usize>().ok()?;
                 self.jobs.iter_mut().find(|j| j.id == id)
             }
-            _ => {
-                tracing::warn!(target: trace_categories::UNIMPLEMENTED, "unimplemented: job spec naming command: '{job_spec}'");
-                None
-            }
+            s => match s.strip_prefix('?') {
+                Some(part) => self
+                    .jobs
+                    .iter_mut()
+                    .rev()
+                    .find(|j| j.command_line.contains(part)),
+                None => self
+                    .jobs
+                    .iter_mut()
+                    .rev()
+                    .find(|j| j.command_line.starts_with(s)),
+            },
         }
     }
 
     /// Waits for all managed jobs to complete.
     pub async fn wait_all(&mut self) -> Result<Vec<Job>, error::Error> {
+        let mut ended = vec![];
         for job in &mut self.jobs {
-            job.wait().await?;
+            let id = job.user_id();
+            ended.push((id, job.wait().await?));
+        }
+        for (id, result) in ended {
+            self.note_ended(id, &result);
         }
 
         Ok(self.sweep_completed_jobs())
@@ -174,21 +232,45 @@ impl JobManager {
     pub fn poll(&mut self) -> Result<Vec<JobResult>, error::Error> {
         let mut results = vec![];
 
+        for job in &mut self.jobs {
+            job.notice_stop()?;
+        }
+
         let mut i = 0;
         while i != self.jobs.len() {
+            let id = self.jobs[i].user_id();
             if let Some(result) = self.jobs[i].poll_done()? {
                 let job = self.jobs.remove(i);
+                if let Ok(result) = &result {
+                    self.note_ended(id, result);
+                }
+                self.renew_annotations();
                 results.push((job, result));
             } else if matches!(self.jobs[i].state, JobState::Done) {
                 // TODO(jobs): This is a workaround to remove jobs that are done but for which we
                 // don't know what happened.
                 results.push((self.jobs.remove(i), Ok(ExecutionResult::success())));
+                self.renew_annotations();
             } else {
                 i += 1;
             }
         }
 
         Ok(results)
+    }
+
+    /// Makes the youngest job the current one when the current one is gone.
+    fn renew_annotations(&mut self) {
+        if self.current_job().is_some() {
+            return;
+        }
+        let previous = self.jobs.iter().rposition(Job::is_prev);
+        if let Some(at) = previous.or_else(|| self.jobs.len().checked_sub(1)) {
+            self.jobs[at].annotation = JobAnnotation::Current;
+            if let Some(older) = at.checked_sub(1) {
+                self.jobs[older].annotation = JobAnnotation::Previous;
+            }
+        }
     }
 
     fn sweep_completed_jobs(&mut self) -> Vec<Job> {
@@ -271,6 +353,18 @@ pub struct Job {
 
     /// The current operational state of the job.
     pub state: JobState,
+
+    /// The way to reach the job's shell code.
+    control: Option<std::sync::Arc<crate::tasks::TaskControl>>,
+
+    /// The id under which users know the job.
+    user_id: Option<i32>,
+
+    /// The status of its last command, when that has ended before the others.
+    last_status: Option<ExecutionResult>,
+
+    /// Whether the last command has been waited for.
+    waited: bool,
 }
 
 impl Display for Job {
@@ -305,15 +399,75 @@ impl Job {
             annotation: JobAnnotation::None,
             command_line,
             state,
+            control: None,
+            user_id: None,
+            last_status: None,
+            waited: false,
         }
+        .with_user_id()
+    }
+
+    /// Takes ids from the tasks: users know a pipeline by its last process.
+    fn with_user_id(mut self) -> Self {
+        self.user_id = match self.tasks.back() {
+            Some(JobTask::External(process)) => process.pid(),
+            _ => None,
+        };
+        self.pgid = self.tasks.iter().find_map(|task| match task {
+            JobTask::External(process) => process.pgid(),
+            JobTask::Internal(_) => None,
+        });
+        self
+    }
+
+    /// Attaches the way to reach the job's shell code.
+    pub(crate) fn with_control(
+        mut self,
+        control: std::sync::Arc<crate::tasks::TaskControl>,
+    ) -> Self {
+        self.user_id = self.user_id.or_else(|| Some(control.id()));
+        self.control = Some(control);
+        self
+    }
+
+    /// The id under which users know the job: that of its last process, else one of its own.
+    pub const fn user_id(&self) -> Option<i32> {
+        self.user_id
+    }
+
+    /// Sees whether a process of a running job has stopped.
+    fn notice_stop(&mut self) -> Result<(), error::Error> {
+        if !matches!(self.state, JobState::Running) {
+            return Ok(());
+        }
+        for task in &self.tasks {
+            if let JobTask::External(process) = task
+                && let Some(pid) = process.pid()
+                && sys::signal::poll_for_stopped_child(pid)?
+            {
+                self.state = JobState::Stopped;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the job is shell code alone, without a process of its own.
+    pub fn is_shell_code(&self) -> bool {
+        self.tasks.iter().all(|task| !task.is_external())
+    }
+
+    fn has_id(&self, id: i32) -> bool {
+        self.user_id == Some(id)
+            || self.tasks.iter().any(|task| match task {
+                JobTask::External(process) => process.pid() == Some(id),
+                JobTask::Internal(_) => false,
+            })
     }
 
     /// Returns a pid-style string for the job.
     pub fn to_pid_style_string(&self) -> String {
-        let display_pid = self
-            .representative_pid()
-            .map_or_else(|| String::from("<pid unknown>"), |pid| pid.to_string());
-        std::format!("[{}]{}\t{}", self.id, self.annotation, display_pid)
+        let id = self.user_id.unwrap_or_default();
+        std::format!("[{}] {id}", self.id)
     }
 
     /// Returns the annotation of the job.
@@ -371,10 +525,20 @@ impl Job {
     pub async fn wait(&mut self) -> Result<ExecutionResult, error::Error> {
         let mut result = ExecutionResult::success();
 
+        if let Some(status) = &self.last_status {
+            result = ExecutionResult::from(status.exit_code);
+        }
+        let mut is_last = !self.waited;
         while let Some(task) = self.tasks.back_mut() {
             match task.wait().await? {
                 JobTaskWaitResult::Completed(execution_result) => {
-                    result = execution_result;
+                    // A pipeline's status is that of its last command.
+                    if is_last {
+                        result = execution_result;
+                        self.last_status = Some(ExecutionResult::from(result.exit_code));
+                        self.waited = true;
+                    }
+                    is_last = false;
                     self.tasks.pop_back();
                 }
                 JobTaskWaitResult::Stopped => {
@@ -393,7 +557,7 @@ impl Job {
     pub fn move_to_background(&mut self) -> Result<(), error::Error> {
         if matches!(self.state, JobState::Stopped) {
             if let Some(pgid) = self.process_group_id() {
-                sys::signal::continue_process(pgid)?;
+                sys::signal::continue_group(pgid)?;
                 self.state = JobState::Running;
                 Ok(())
             } else {
@@ -408,7 +572,7 @@ impl Job {
     pub fn move_to_foreground(&mut self) -> Result<(), error::Error> {
         if matches!(self.state, JobState::Stopped) {
             if let Some(pgid) = self.process_group_id() {
-                sys::signal::continue_process(pgid)?;
+                sys::signal::continue_group(pgid)?;
                 self.state = JobState::Running;
             } else {
                 return Err(error::ErrorKind::FailedToSendSignal.into());
@@ -428,11 +592,26 @@ impl Job {
     ///
     /// * `signal` - The signal to send to the job.
     pub fn kill(&self, signal: traps::TrapSignal) -> Result<(), error::Error> {
-        if let Some(pid) = self.process_group_id() {
-            sys::signal::kill_process(pid, signal)
-        } else {
-            Err(error::ErrorKind::FailedToSendSignal.into())
+        let traps::TrapSignal::Signal(number) = signal else {
+            return Err(error::ErrorKind::InvalidSignal(signal.to_string()).into());
+        };
+        for task in &self.tasks {
+            if let JobTask::External(process) = task
+                && let Some(pid) = process.pid()
+            {
+                sys::signal::kill_process(pid, signal)?;
+                // Only a running process can end.
+                if number != sys::signal::Signal::SIGSTOP && number != sys::signal::Signal::SIGTSTP
+                {
+                    let go_on = traps::TrapSignal::Signal(sys::signal::Signal::SIGCONT);
+                    sys::signal::kill_process(pid, go_on)?;
+                }
+            }
         }
+        if let Some(control) = &self.control {
+            control.signal(number);
+        }
+        Ok(())
     }
 
     /// Tries to retrieve a "representative" pid for the job.

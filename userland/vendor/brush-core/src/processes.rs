@@ -60,7 +60,9 @@ impl ChildProcess {
                     break Ok(ProcessWaitResult::Stopped)
                 },
                 _ = sigchld.recv() => {
-                    if sys::signal::poll_for_stopped_children()? {
+                    if let Some(pid) = self.pid
+                        && sys::signal::poll_for_stopped_child(pid)?
+                    {
                         break Ok(ProcessWaitResult::Stopped);
                     }
                 },

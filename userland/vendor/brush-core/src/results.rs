@@ -281,6 +281,19 @@ impl ExecutionSpawnResult {
         Ok(result)
     }
 
+    /// Waits for the command to end, stopped or not.
+    pub(crate) async fn wait_for_exit(self) -> Result<ExecutionResult, error::Error> {
+        let mut waited = self.wait().await?;
+        loop {
+            match waited {
+                ExecutionWaitResult::Completed(result) => return Ok(result),
+                ExecutionWaitResult::Stopped(child) => {
+                    waited = Self::StartedProcess(child).wait().await?;
+                }
+            }
+        }
+    }
+
     pub(crate) async fn poll(self) -> Result<ExecutionWaitResult, error::Error> {
         let result = match self {
             Self::StartedProcess(child) => ExecutionWaitResult::Stopped(child),

@@ -143,6 +143,10 @@ pub struct Shell<SE: extensions::ShellExtensions = extensions::DefaultShellExten
 
     /// History of commands executed in the shell.
     history: Option<crate::history::History>,
+
+    /// Set in the shell of a background job.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) control: Option<Arc<crate::tasks::TaskControl>>,
 }
 
 impl<SE: extensions::ShellExtensions> Clone for Shell<SE> {
@@ -181,6 +185,7 @@ impl<SE: extensions::ShellExtensions> Clone for Shell<SE> {
             parser_impl: self.parser_impl,
             key_bindings: self.key_bindings.clone(),
             history: self.history.clone(),
+            control: self.control.clone(),
             depth: self.depth + 1,
         }
     }

@@ -7,3 +7,8 @@ pub(crate) fn spawn(command: std::process::Command) -> std::io::Result<Child> {
     let mut command = tokio::process::Command::from(command);
     command.spawn()
 }
+
+/// Whether a process group with the given id has any member.
+pub(crate) fn group_exists(pgid: ProcessId) -> bool {
+    nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pgid), None).is_ok()
+}
