@@ -3,6 +3,7 @@
 pub mod devfs;
 pub mod ext2;
 pub mod memfs;
+pub mod procfs;
 
 use alloc::sync::Arc;
 
@@ -14,6 +15,7 @@ pub fn init() {
     dentry::set_capacity(crate::mm::frame::stats().total * crate::mm::PAGE_SIZE / 64);
     super_block::register(Arc::new(ext2::Ext2));
     super_block::register(Arc::new(memfs::MemFs));
+    super_block::register(Arc::new(procfs::ProcFs));
     super_block::register(Arc::new(devfs::DevFs));
     devfs::init();
 }

@@ -8,6 +8,7 @@
 //! (ancestors first) > a filesystem's own locks; an inode's I/O lock is never held together
 //! with a directory's.
 
+mod anonymous;
 mod attributes;
 pub mod block_file;
 mod caller;
@@ -33,6 +34,7 @@ use crate::error::{Errno, Result};
 use crate::file::OpenFile;
 use crate::security::Credentials;
 
+pub use anonymous::place_of;
 pub use attributes::SetTime;
 pub use caller::{Caller, attr, path_text};
 pub use context::FsContext;
