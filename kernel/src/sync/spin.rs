@@ -274,8 +274,10 @@ mod held {
     use core::cell::UnsafeCell;
 
     const DEPTH: usize = 16;
+    /// Held locks, how many, and how many of them belong to the interrupted context.
     struct Held(
         UnsafeCell<[[(u8, usize); DEPTH]; MAX_CPUS]>,
+        UnsafeCell<[usize; MAX_CPUS]>,
         UnsafeCell<[usize; MAX_CPUS]>,
     );
     // SAFETY: each CPU touches its own row, with interrupts off.
@@ -283,7 +285,25 @@ mod held {
     static HELD: Held = Held(
         UnsafeCell::new([[(0, 0); DEPTH]; MAX_CPUS]),
         UnsafeCell::new([0; MAX_CPUS]),
+        UnsafeCell::new([0; MAX_CPUS]),
     );
+
+    /// Runs an interrupt handler: what the interrupted context holds are `SpinLock`s, which
+    /// no handler takes, so they do not order the handler's.
+    pub fn in_interrupt(f: impl FnOnce()) {
+        let cpu = cpu_id();
+        // SAFETY: this CPU's row, interrupts off; handlers do not nest.
+        let base = unsafe { &mut (*HELD.2.get())[cpu] };
+        // SAFETY: as above.
+        *base = unsafe { (*HELD.1.get())[cpu] };
+        f();
+        *base = 0;
+    }
+
+    fn base() -> usize {
+        // SAFETY: called with interrupts off; this CPU's entry.
+        unsafe { (*HELD.2.get())[cpu_id()] }
+    }
 
     fn with<R>(f: impl FnOnce(&mut [(u8, usize); DEPTH], &mut usize) -> R) -> R {
         let irq = irq_save();
@@ -296,10 +316,12 @@ mod held {
 
     pub fn push(rank: Rank, lock: usize) {
         let bad = with(|held, n| {
+            let base = base();
             let bad = held[..*n]
                 .iter()
-                .find(|h| h.0 > rank as u8 || h.1 == lock)
-                .copied();
+                .enumerate()
+                .find(|(i, h)| *i >= base && h.0 > rank as u8 || h.1 == lock)
+                .map(|(_, h)| *h);
             if *n < DEPTH {
                 held[*n] = (rank as u8, lock);
                 *n += 1;
@@ -339,4 +361,12 @@ mod held {
     pub fn push_unordered(_: Rank, _: usize) {}
     #[inline(always)]
     pub fn pop(_: usize) {}
+    #[inline(always)]
+    #[cfg(target_os = "none")]
+    pub fn in_interrupt(f: impl FnOnce()) {
+        f();
+    }
 }
+
+#[cfg(target_os = "none")]
+pub(crate) use held::in_interrupt;

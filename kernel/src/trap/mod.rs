@@ -205,7 +205,7 @@ mod entries {
         frame.orig_rax = u64::MAX;
         percpu::note_interrupted(frame.from_user());
         crate::sync::preempt::raw::raise();
-        interrupt(vector);
+        crate::sync::spin::in_interrupt(|| interrupt(vector));
         crate::sync::preempt::raw::lower_no_resched();
         // User mode is left to `oxbow_exit_to_user`. Kernel mode with interrupts on and
         // nothing held is preempted here.
