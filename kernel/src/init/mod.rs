@@ -5,6 +5,8 @@ mod console;
 mod root;
 #[cfg(debug_assertions)]
 mod selftest;
+#[cfg(debug_assertions)]
+mod stress;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -89,6 +91,9 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     for (name, value) in cmdline::words(cmdline::get()) {
         if name == "selftest" {
             selftest::run(value.unwrap_or(""));
+        }
+        if name == "stress" {
+            stress::run(value.and_then(|v| v.parse().ok()).unwrap_or(1));
         }
     }
     if let Err(e) = vm::start() {

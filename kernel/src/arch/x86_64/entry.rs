@@ -59,6 +59,7 @@ global_asm!(
     .macro oxbow_clac
         992: nop dword ptr [rax]
         .pushsection oxbow_clac, "awR", @progbits
+        .balign 8
         .quad 992b
         .popsection
     .endm
