@@ -1,7 +1,9 @@
 //! Spin locks that state their interrupt behaviour in their type.
 //!
 //! - [`SpinLock`]: preemption off while held. Never taken in an interrupt handler.
-//! - [`IrqLock`]: interrupts off while held; for data that handlers share.
+//! - [`IrqLock`]: interrupts off while held; for data that handlers share. While one is held,
+//!   only others of its kind are taken: the holder of a [`SpinLock`] may be in a handler that
+//!   waits for the first.
 
 use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
@@ -60,6 +62,15 @@ pub enum Rank {
     Leaf = 90,
 }
 
+/// What holding a lock keeps off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Preemption.
+    Spin,
+    /// Interrupts too.
+    Irq,
+}
+
 /// A ticketless test-and-test-and-set lock with preemption off while held.
 pub struct SpinLock<T: ?Sized> {
     locked: AtomicBool,
@@ -112,7 +123,7 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline]
     pub fn lock(&self) -> SpinLockGuard<'_, T> {
         let preempt = preempt_disable();
-        held::push(self.rank, (&raw const self.locked).addr());
+        held::push(self.rank, Kind::Spin, (&raw const self.locked).addr());
         acquire(&self.locked);
         SpinLockGuard {
             lock: self,
@@ -127,7 +138,7 @@ impl<T: ?Sized> SpinLock<T> {
         self.locked
             .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
             .ok()?;
-        held::push_unordered(self.rank, (&raw const self.locked).addr());
+        held::push_unordered(self.rank, Kind::Spin, (&raw const self.locked).addr());
         Some(SpinLockGuard {
             lock: self,
             _preempt: preempt,
@@ -198,7 +209,7 @@ impl<T: ?Sized> IrqLock<T> {
     pub fn lock(&self) -> IrqLockGuard<'_, T> {
         let irq = irq_save();
         let preempt = preempt_disable();
-        held::push(self.rank, (&raw const self.locked).addr());
+        held::push(self.rank, Kind::Irq, (&raw const self.locked).addr());
         acquire(&self.locked);
         IrqLockGuard {
             lock: self,
@@ -221,7 +232,7 @@ impl<T: ?Sized> IrqLock<T> {
             irq_restore(irq);
             return None;
         }
-        held::push_unordered(self.rank, (&raw const self.locked).addr());
+        held::push_unordered(self.rank, Kind::Irq, (&raw const self.locked).addr());
         Some(IrqLockGuard {
             lock: self,
             irq,
@@ -269,96 +280,119 @@ impl<T: ?Sized> Drop for IrqLockGuard<'_, T> {
 /// Debug builds of the kernel remember each CPU's held locks and panic on an inversion.
 #[cfg(all(debug_assertions, target_os = "none"))]
 mod held {
-    use super::Rank;
+    use super::{Kind, Rank};
     use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save};
     use core::cell::UnsafeCell;
 
     const DEPTH: usize = 16;
-    /// Held locks, how many, and how many of them belong to the interrupted context.
-    struct Held(
-        UnsafeCell<[[(u8, usize); DEPTH]; MAX_CPUS]>,
-        UnsafeCell<[usize; MAX_CPUS]>,
-        UnsafeCell<[usize; MAX_CPUS]>,
-    );
+
+    #[derive(Clone, Copy)]
+    struct Entry {
+        rank: u8,
+        kind: Kind,
+        lock: usize,
+    }
+
+    #[derive(Clone, Copy)]
+    struct Row {
+        entries: [Entry; DEPTH],
+        len: usize,
+        /// Entries below belong to what an interrupt handler interrupted.
+        base: usize,
+    }
+
+    struct Held(UnsafeCell<[Row; MAX_CPUS]>);
     // SAFETY: each CPU touches its own row, with interrupts off.
     unsafe impl Sync for Held {}
-    static HELD: Held = Held(
-        UnsafeCell::new([[(0, 0); DEPTH]; MAX_CPUS]),
-        UnsafeCell::new([0; MAX_CPUS]),
-        UnsafeCell::new([0; MAX_CPUS]),
-    );
+    static HELD: Held = Held(UnsafeCell::new(
+        [const {
+            Row {
+                entries: [Entry {
+                    rank: 0,
+                    kind: Kind::Spin,
+                    lock: 0,
+                }; DEPTH],
+                len: 0,
+                base: 0,
+            }
+        }; MAX_CPUS],
+    ));
 
-    /// Runs an interrupt handler: what the interrupted context holds are `SpinLock`s, which
-    /// no handler takes, so they do not order the handler's.
-    pub fn in_interrupt(f: impl FnOnce()) {
-        let cpu = cpu_id();
-        // SAFETY: this CPU's row, interrupts off; handlers do not nest.
-        let base = unsafe { &mut (*HELD.2.get())[cpu] };
-        // SAFETY: as above.
-        *base = unsafe { (*HELD.1.get())[cpu] };
-        f();
-        *base = 0;
-    }
-
-    fn base() -> usize {
-        // SAFETY: called with interrupts off; this CPU's entry.
-        unsafe { (*HELD.2.get())[cpu_id()] }
-    }
-
-    fn with<R>(f: impl FnOnce(&mut [(u8, usize); DEPTH], &mut usize) -> R) -> R {
+    fn with<R>(f: impl FnOnce(&mut Row) -> R) -> R {
         let irq = irq_save();
         let cpu = cpu_id();
         // SAFETY: this CPU's row, interrupts off.
-        let r = unsafe { f(&mut (*HELD.0.get())[cpu], &mut (*HELD.1.get())[cpu]) };
+        let r = unsafe { f(&mut (*HELD.0.get())[cpu]) };
         irq_restore(irq);
         r
     }
 
-    pub fn push(rank: Rank, lock: usize) {
-        let bad = with(|held, n| {
-            let base = base();
-            let bad = held[..*n]
-                .iter()
-                .enumerate()
-                .find(|(i, h)| *i >= base && h.0 > rank as u8 || h.1 == lock)
-                .map(|(_, h)| *h);
-            if *n < DEPTH {
-                held[*n] = (rank as u8, lock);
-                *n += 1;
+    impl Row {
+        fn add(&mut self, rank: Rank, kind: Kind, lock: usize) {
+            if self.len < DEPTH {
+                self.entries[self.len] = Entry {
+                    rank: rank as u8,
+                    kind,
+                    lock,
+                };
+                self.len += 1;
             }
-            bad
-        });
-        if let Some((other, at)) = bad {
-            panic!("lock order: {rank:?} ({lock:#x}) wanted while holding rank {other} ({at:#x})");
         }
     }
 
-    pub fn push_unordered(rank: Rank, lock: usize) {
-        with(|held, n| {
-            if *n < DEPTH {
-                held[*n] = (rank as u8, lock);
-                *n += 1;
+    pub fn push(rank: Rank, kind: Kind, lock: usize) {
+        let bad = with(|row| {
+            let bad = row.entries[..row.len]
+                .iter()
+                .enumerate()
+                .find(|(i, h)| {
+                    h.lock == lock
+                        || *i >= row.base && h.rank > rank as u8
+                        // A handler on this CPU could want the outer one while another CPU
+                        // holds the inner one and waits for the outer.
+                        || *i >= row.base && kind == Kind::Spin && h.kind == Kind::Irq
+                })
+                .map(|(_, h)| *h);
+            row.add(rank, kind, lock);
+            bad
+        });
+        if let Some(h) = bad {
+            panic!(
+                "lock order: {rank:?} ({kind:?} {lock:#x}) wanted while holding rank {} ({:?} {:#x})",
+                h.rank, h.kind, h.lock
+            );
+        }
+    }
+
+    pub fn push_unordered(rank: Rank, kind: Kind, lock: usize) {
+        with(|row| row.add(rank, kind, lock));
+    }
+
+    pub fn pop(lock: usize) {
+        with(|row| {
+            if let Some(i) = row.entries[..row.len].iter().rposition(|h| h.lock == lock) {
+                row.entries.copy_within(i + 1..row.len, i);
+                row.len -= 1;
             }
         });
     }
 
-    pub fn pop(lock: usize) {
-        with(|held, n| {
-            if let Some(i) = held[..*n].iter().rposition(|h| h.1 == lock) {
-                held.copy_within(i + 1..*n, i);
-                *n -= 1;
-            }
-        });
+    /// Runs an interrupt handler: the locks of what it interrupted are `SpinLock`s, which no
+    /// handler takes, so they set no order for its own.
+    pub fn in_interrupt(f: impl FnOnce()) {
+        let base = with(|row| core::mem::replace(&mut row.base, row.len));
+        f();
+        with(|row| row.base = base);
     }
 }
 
 #[cfg(not(all(debug_assertions, target_os = "none")))]
 mod held {
-    use super::Rank;
+    use super::{Kind, Rank};
     #[inline(always)]
-    pub fn push(_: Rank, _: usize) {}
+    pub fn push(_: Rank, _: Kind, _: usize) {}
     #[inline(always)]
-    pub fn push_unordered(_: Rank, _: usize) {}
+    pub fn push_unordered(_: Rank, _: Kind, _: usize) {}
     #[inline(always)]
     pub fn pop(_: usize) {}
     #[inline(always)]
