@@ -18,7 +18,7 @@ hash_of_inputs() {
             cat Cargo.lock
         cat .cargo/config.toml
         sed -n '/^\[profile/,$p' Cargo.toml
-        git ls-files -co --exclude-standard -- userland ':!userland/rootfs' ':!*.md' | LC_ALL=C sort | while read -r file; do
+        git ls-files -co --exclude-standard -- userland ':!userland/rootfs' ':!userland/*/tests' ':!userland/cases.rs' ':!*.md' | LC_ALL=C sort | while read -r file; do
             [ ! -f "$file" ] || sha256sum "$file"
         done
     } | sed "s#$OXBOW_TOP#.#g" | sha256sum | cut -c1-24

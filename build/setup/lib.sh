@@ -8,7 +8,7 @@
 OXBOW_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # Everything that set-up keeps outside the tree: survives `make clean` and serves every checkout of the user.
-OXBOW_HOME=${OXBOW_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/oxbow}
+export OXBOW_HOME=${OXBOW_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/oxbow}
 
 # The Rust version that rust-toolchain.toml pins, e.g. "1.96.0".
 RUST_PIN=$(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$OXBOW_TOP/rust-toolchain.toml")
