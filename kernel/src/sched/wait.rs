@@ -3,8 +3,8 @@
 //! A waiter's node lies on its own stack, so sleeping allocates nothing. Lock order: the
 //! queue's lock (`Rank::WaitQueue`), then a thread's wake lock, then run queues.
 //!
-//! Why no wake-up is lost: the waiter is on the list and has declared that it sleeps before it
-//! looks at the condition; the waker changes the condition before it looks at the list. One
+//! Why no wake-up is lost: the waiter has declared that it sleeps, and then is on the list,
+//! before it looks at the condition; the waker changes the condition before it looks at the list. One
 //! of them sees the other, because both put a full barrier between the two steps.
 
 use alloc::sync::Arc;
@@ -208,8 +208,10 @@ impl WaitQueue {
         let timer = core::pin::pin!(crate::time::BorrowedTimer::new(&**thread));
         let mut turn = sleeper::Turn::First;
         loop {
-            self.enlist(&node, turn);
+            // In this order: a waker that takes the node off before the condition holds for
+            // this thread must find it asleep, so that it comes round and enlists again.
             thread.declare_sleep(kind);
+            self.enlist(&node, turn);
             let ended = match ready() {
                 Some(r) => Some(Ok(r)),
                 None if thread.is_woken_early(kind) => Some(Err(WaitError::Interrupted)),
