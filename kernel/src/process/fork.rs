@@ -151,7 +151,8 @@ pub fn clone(frame: &TrapFrame, args: &CloneArgs) -> Result<Pid> {
     let tid = reserve(&parent)?;
     let result = clone_as(&parent, frame, args, tid);
     if result.is_err() {
-        TREE.lock().release_id(tid, parent.cred().uid);
+        let uid = parent.cred().uid;
+        TREE.lock().release_id(tid, uid);
     }
     let (thread, vfork_done) = result?;
     thread.start();
