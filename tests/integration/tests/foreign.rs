@@ -57,6 +57,36 @@ fn memory_calls_answer_as_on_linux() {
     assert_eq!(m.ok(&script), on_linux(&memory, &script));
 }
 
+/// A file larger than memory, read, written and mapped; then programs that eat all memory.
+#[test]
+fn memory_pressure_loses_nothing_and_kills_the_right_one() {
+    let pressure = c_program("pressure");
+    let name = pressure
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let disk = DataDisk::new(32, &[(&pressure, &name)]);
+    let config = Config {
+        memory_mib: 96,
+        ..Config::default()
+    };
+    let mut m = Machine::boot(&config.with_disk(&disk));
+    m.ok(MOUNT);
+    let done = m.run_for(&format!("./{name} /var/tmp 150"), 180);
+    let want = "fsync: 0\nread back: 0 wrong\nmsync: 0\nmapped: 0 wrong\n\
+                glutton: signal 9\nglutton: signal 9\nglutton: signal 9\n";
+    // What the kernel says about its victims comes in between.
+    let said: String = done
+        .text
+        .lines()
+        .filter(|l| !l.starts_with('['))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert_eq!((said.as_str(), done.status), (want, 0));
+    assert_eq!(m.ok("echo alive"), "alive\n");
+}
+
 /// Scripts that run mostly inside busybox, with its own applets.
 const BUSYBOX: &[&str] = &[
     "./busybox echo hello | ./busybox tr a-z A-Z",
