@@ -54,7 +54,8 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
     }
     fpu::init_cpu();
     heap::init_cpu();
-    let options = init_cmdline(boot_info);
+    let tsc_memory = arch::tsc();
+    let (options, tsc_loader) = init_cmdline(boot_info);
     crate::log::set_clock(|| clock::now_ns() / 1000);
     if let Some(level) = options.log_level {
         crate::log::set_console_level(level);
@@ -66,7 +67,21 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
         env!("CARGO_PKG_VERSION"),
         stats.total / 256
     );
-    init_interrupts(boot_info, tsc_entry);
+    let tsc_log = arch::tsc();
+    let source = init_interrupts(boot_info, tsc_entry);
+    // What came before there was a clock.
+    let us = |from: u64, to: u64| {
+        let ticks = u128::from(to.saturating_sub(from));
+        ticks * 1_000_000 / u128::from(clock::tsc_hz().max(1))
+    };
+    debug!(
+        "TSC {} kHz by {source:?}; us: loader {}, memory {}, log {}, clock {}",
+        clock::tsc_hz() / 1000,
+        us(tsc_loader.unwrap_or(tsc_entry), tsc_entry),
+        us(tsc_entry, tsc_memory),
+        us(tsc_memory, tsc_log),
+        us(tsc_log, arch::tsc())
+    );
     // They come up while this CPU goes on.
     let others = start_cpus(boot_info, options.max_cpus);
     // The boot stack becomes this CPU's idle thread.
@@ -85,8 +100,14 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
 
 /// The rest of the boot list, in a thread of its own.
 fn boot(options: &Options<'static>, others: Option<Others>) {
-    let cpus = others.map_or(1, |others| release_cpus(&others));
-    info!("{cpus} CPUs, {:?}", arch::features::features());
+    #[cfg(debug_assertions)]
+    let others = {
+        // The tests want all CPUs.
+        if let Some(others) = others {
+            release_cpus(&others);
+        }
+        None
+    };
     #[cfg(debug_assertions)]
     for (name, value) in cmdline::words(cmdline::get()) {
         if name == "selftest" {
@@ -108,6 +129,10 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     filesystems::init();
     console::start();
     drivers::start();
+    // By now the others had the time to come up.
+    let cpus = others.map_or_else(arch::nr_cpus, |others| release_cpus(&others));
+    info!("{cpus} CPUs");
+    debug!("{:?}", arch::features::features());
     if let Err(e) = root::mount(options) {
         panic!("no root filesystem: {e}");
     }
@@ -119,7 +144,7 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
 }
 
 /// Interrupt controllers, clock and timer, as the firmware's tables describe them.
-fn init_interrupts(boot_info: &BootInfo, tsc_entry: u64) {
+fn init_interrupts(boot_info: &BootInfo, tsc_entry: u64) -> calibrate::Source {
     let end = boot_info
         .memory_regions
         .iter()
@@ -134,7 +159,7 @@ fn init_interrupts(boot_info: &BootInfo, tsc_entry: u64) {
     ioapic::init();
     let source = calibrate::init(tsc_entry);
     apic::init_timer();
-    info!("TSC {} kHz by {source:?}", clock::tsc_hz() / 1000);
+    source
 }
 
 /// Physical memory below `end`, through the direct map.
@@ -275,19 +300,16 @@ unsafe fn init_memory(boot_info: &BootInfo) {
     page_table::set_kernel(tables);
 }
 
-/// The command line from the boot package.
-fn init_cmdline(boot_info: &BootInfo) -> Options<'static> {
-    let line = boot_info
-        .ramdisk_addr
-        .into_option()
-        .and_then(|at| {
-            // SAFETY: the loader's boot package, in the direct map, left alone for ever.
-            let package = unsafe {
-                core::slice::from_raw_parts(at as *const u8, boot_info.ramdisk_len as usize)
-            };
-            PackageHeader::parse(package)
-        })
-        .map_or("", |(_, line)| line);
+/// The command line from the boot package, and when the loader began (TSC), if it says so.
+fn init_cmdline(boot_info: &BootInfo) -> (Options<'static>, Option<u64>) {
+    let package = boot_info.ramdisk_addr.into_option().and_then(|at| {
+        // SAFETY: the loader's boot package, in the direct map, left alone for ever.
+        let package =
+            unsafe { core::slice::from_raw_parts(at as *const u8, boot_info.ramdisk_len as usize) };
+        PackageHeader::parse(package)
+    });
+    let line = package.map_or("", |(_, line)| line);
     cmdline::set(String::from(line));
-    Options::parse(cmdline::get())
+    let tsc = package.map(|(header, _)| header.tsc_loader);
+    (Options::parse(cmdline::get()), tsc.filter(|&t| t != 0))
 }
