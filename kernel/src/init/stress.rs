@@ -158,16 +158,16 @@ fn locks() {
                     m.1 += 1;
                     assert_eq!(m.0, m.1);
                 }
-                if random(&mut seed) % 4 == 0 {
+                if random(&mut seed).is_multiple_of(4) {
                     let mut w = rwlock.write();
                     w.0 += 1;
-                    if random(&mut seed) % 8 == 0 {
+                    if random(&mut seed).is_multiple_of(8) {
                         sched::yield_now();
                     }
                     w.1 += 1;
                 } else {
                     let r = rwlock.read();
-                    if random(&mut seed) % 8 == 0 {
+                    if random(&mut seed).is_multiple_of(8) {
                         sched::yield_now();
                     }
                     assert_eq!(r.0, r.1);
@@ -266,7 +266,7 @@ fn timers() {
                 let deadline = now_ns() + random(&mut seed) % 200_000;
                 alarm.deadline.store(deadline, Ordering::Relaxed);
                 timer.arm(deadline);
-                let cancelled = if random(&mut seed) % 2 == 0 {
+                let cancelled = if random(&mut seed).is_multiple_of(2) {
                     timer.cancel()
                 } else {
                     let _ = sched::sleep_until(deadline + 300_000);
@@ -303,7 +303,7 @@ fn migrations() {
             crew.hire("victim", move || {
                 let mut seed = 99 + who;
                 for i in 0..400u64 {
-                    if random(&mut seed) % 4 == 0 {
+                    if random(&mut seed).is_multiple_of(4) {
                         let cpu = random(&mut seed) % n;
                         let _ = sched::current().set_affinity(1 << cpu);
                     }
@@ -324,10 +324,10 @@ fn migrations() {
         for _ in 0..600 {
             let victim = &victims[random(&mut seed) as usize % victims.len()];
             let _ = victim.set_affinity(1 << (random(&mut seed) % n));
-            if random(&mut seed) % 3 == 0 {
+            if random(&mut seed).is_multiple_of(3) {
                 victim.set_nice((random(&mut seed) % 40) as i8 - 20);
             }
-            if random(&mut seed) % 8 == 0 {
+            if random(&mut seed).is_multiple_of(8) {
                 sched::yield_now();
             }
         }
