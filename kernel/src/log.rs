@@ -64,6 +64,21 @@ pub fn set_console_level(level: u8) {
     CONSOLE_LEVEL.store(level, Ordering::Relaxed);
 }
 
+/// Least severe level that is mirrored to the console.
+pub fn console_level() -> u8 {
+    CONSOLE_LEVEL.load(Ordering::Relaxed)
+}
+
+/// Set by each record, for those who wait for one: a record may come where nobody can be
+/// woken, so the scheduler looks here.
+static NEWS: AtomicBool = AtomicBool::new(false);
+
+/// Whether a record was added since the last call.
+#[inline]
+pub fn take_news() -> bool {
+    NEWS.load(Ordering::Relaxed) && NEWS.swap(false, Ordering::AcqRel)
+}
+
 /// Set by a panic: from then on the lock is waited for only briefly, because its holder may
 /// have been stopped.
 static PANICKING: AtomicBool = AtomicBool::new(false);
@@ -147,6 +162,7 @@ pub fn record(level: Level, args: fmt::Arguments<'_>) {
             ring.head += 1;
         }
     });
+    NEWS.store(true, Ordering::Release);
     let sink = SINK.load(Ordering::Acquire);
     if !sink.is_null() && level as u8 <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
         // SAFETY: only `set_sink` stores here, and it stores a `Sink`.

@@ -88,6 +88,7 @@ pub fn execve(
     let files = own_files(task)?;
     end_other_threads(task)?;
     // The point of no return.
+    super::timers::end_posix_timers(&task.process);
     *frame = loaded.frame;
     commit(task, loaded, files, &comm);
     Ok(())

@@ -37,6 +37,7 @@ pub mod signal;
 pub mod signalfd;
 pub mod sigstate;
 mod task;
+pub mod timers;
 pub mod tree;
 pub mod wait;
 

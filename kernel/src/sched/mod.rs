@@ -42,6 +42,10 @@ pub use switch::{idle_loop, init_cpu};
 pub use thread::{Current, Thread, UserSpace, current, exit_current, nr_threads, spawn_kernel};
 pub use wait::{WaitError, WaitQueue, Wake, Woken};
 
+/// Who waits for records of the kernel log. Records come from any context, so the scheduler
+/// wakes the queue: at a tick, or before a CPU halts.
+pub static LOG_READERS: WaitQueue = WaitQueue::new();
+
 /// The running thread's address.
 #[inline]
 fn current_ptr() -> *const Thread {

@@ -172,6 +172,7 @@ pub fn init_cpu() {
 /// What a CPU does when nothing else is to be done. Interrupts may be off.
 pub fn idle_loop() -> ! {
     loop {
+        wake_log_readers();
         let irq = irq_save();
         let cpu = cpu_id();
         let due = percpu::this().need_resched.load(Ordering::Relaxed)
@@ -685,6 +686,7 @@ fn tick() {
     }
     settle(&mut rq, of, now);
     drop(rq);
+    wake_log_readers();
     if of
         .ticks
         .fetch_add(1, Ordering::Relaxed)
@@ -693,6 +695,12 @@ fn tick() {
         balance(cpu);
     }
     ensure_tick(of, now);
+}
+
+fn wake_log_readers() {
+    if crate::log::take_news() {
+        super::LOG_READERS.wake_all();
+    }
 }
 
 /// Brings a running thread's run time up to date, for reports.

@@ -99,6 +99,8 @@ pub struct Thread {
     nice: AtomicI8,
     /// Packed [`Class`].
     class: AtomicU32,
+    /// SCHED_RESET_ON_FORK.
+    resets_on_fork: AtomicBool,
 
     pub(super) context: UnsafeCell<Context>,
     pub(super) fpu: UnsafeCell<Option<FpuState>>,
@@ -223,7 +225,11 @@ impl Thread {
         } else {
             None
         };
+        let is_user = ext.is_some();
         let mut thread = Self::blank(name, ext, fpu);
+        if is_user && super::has_current() {
+            thread.inherit_scheduling(&super::current());
+        }
         *thread.space.get_mut() = space;
         *thread.entry.get_mut() = Some(entry);
         #[cfg(target_os = "none")]
@@ -264,6 +270,7 @@ impl Thread {
             affinity: AtomicU64::new(CpuMask::MAX),
             nice: AtomicI8::new(0),
             class: AtomicU32::new(pack_class(Class::Normal)),
+            resets_on_fork: AtomicBool::new(false),
             context: UnsafeCell::new(Context::empty()),
             fpu: UnsafeCell::new(fpu),
             fpu_cpu: AtomicUsize::new(NO_CPU),
@@ -282,6 +289,22 @@ impl Thread {
             voluntary_switches: AtomicU64::new(0),
             involuntary_switches: AtomicU64::new(0),
         }
+    }
+
+    /// Takes over affinity, nice level and policy of the thread that makes this one (man 7
+    /// sched, "Resetting the scheduling policy for child processes").
+    fn inherit_scheduling(&self, parent: &Thread) {
+        let (mut nice, mut class) = (parent.nice(), parent.class());
+        if parent.resets_on_fork() {
+            nice = nice.max(0);
+            if matches!(class, Class::Fifo(_) | Class::RoundRobin(_)) {
+                class = Class::Normal;
+            }
+        }
+        self.affinity.store(parent.affinity(), Ordering::Relaxed);
+        self.nice.store(nice, Ordering::Relaxed);
+        self.class.store(pack_class(class), Ordering::Relaxed);
+        self.apply_policy();
     }
 
     /// The thread that a CPU already runs on its boot stack.
@@ -440,6 +463,14 @@ impl Thread {
     pub fn set_class(&self, class: Class) {
         self.class.store(pack_class(class), Ordering::Relaxed);
         self.update_policy();
+    }
+    /// Whether children start with the default policy.
+    pub fn resets_on_fork(&self) -> bool {
+        self.resets_on_fork.load(Ordering::Relaxed)
+    }
+    /// See [`Thread::resets_on_fork`].
+    pub fn set_resets_on_fork(&self, on: bool) {
+        self.resets_on_fork.store(on, Ordering::Relaxed);
     }
     fn update_policy(&self) {
         #[cfg(target_os = "none")]

@@ -18,10 +18,16 @@ pub const CAP_SETPCAP: u32 = 8;
 pub const CAP_SYS_PTRACE: u32 = 19;
 /// Everything without a bit of its own.
 pub const CAP_SYS_ADMIN: u32 = 21;
+/// Restart the machine or switch it off.
+pub const CAP_SYS_BOOT: u32 = 22;
 /// Raise priorities.
 pub const CAP_SYS_NICE: u32 = 23;
 /// Exceed resource limits.
 pub const CAP_SYS_RESOURCE: u32 = 24;
+/// Set the clock.
+pub const CAP_SYS_TIME: u32 = 25;
+/// Read and clear the kernel's log.
+pub const CAP_SYSLOG: u32 = 34;
 /// The highest one that exists (/proc/sys/kernel/cap_last_cap).
 pub const CAP_LAST: u32 = 40;
 

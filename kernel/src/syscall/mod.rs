@@ -11,8 +11,12 @@ mod net;
 mod poll;
 mod prctl;
 mod process;
+mod sched;
 mod signal;
+mod system;
 pub mod table;
+mod time;
+mod timer;
 
 pub use args::{Args, FromArg, SyscallResult};
 

@@ -9,7 +9,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Row, cred, file, fs, futex, memory, net, poll, prctl, process, signal};
+use super::{
+    Row, cred, file, fs, futex, memory, net, poll, prctl, process, sched, signal, system, time,
+    timer,
+};
 use crate::abi;
 use crate::mm::UserAddr;
 use crate::vm::UserPtr;
@@ -242,8 +245,45 @@ table! {
     __NR_rt_tgsigqueueinfo "rt_tgsigqueueinfo" = signal::rt_tgsigqueueinfo [] (tgid: i32, tid: i32, sig: u32, info: UserAddr);
     __NR_pidfd_send_signal "pidfd_send_signal" = signal::pidfd_send_signal [] (fd: i32, sig: u32, info: UserAddr, flags: u32);
     __NR_restart_syscall "restart_syscall" = signal::restart_syscall [] ();
-    // ---- time ----
+    // ---- time (clocks, sleeping, timers, scheduling) ----
+    __NR_clock_gettime "clock_gettime" = time::clock_gettime [] (clock: i32, out: UserPtr<[i64; 2]>);
+    __NR_clock_settime "clock_settime" = time::clock_settime [] (clock: i32, new: UserPtr<[i64; 2]>);
+    __NR_clock_getres "clock_getres" = time::clock_getres [] (clock: i32, out: UserPtr<[i64; 2]>);
+    __NR_clock_nanosleep "clock_nanosleep" = time::clock_nanosleep [] (clock: i32, flags: u32, request: UserPtr<[i64; 2]>, remaining: UserPtr<[i64; 2]>);
+    __NR_nanosleep "nanosleep" = time::nanosleep [] (request: UserPtr<[i64; 2]>, remaining: UserPtr<[i64; 2]>);
+    __NR_gettimeofday "gettimeofday" = time::gettimeofday [] (out: UserPtr<[i64; 2]>, zone: UserPtr<[i32; 2]>);
+    __NR_settimeofday "settimeofday" = time::settimeofday [] (new: UserPtr<[i64; 2]>, zone: UserPtr<[i32; 2]>);
+    __NR_time "time" = time::time [] (out: UserPtr<i64>);
+    __NR_times "times" = time::times [] (out: UserPtr<[i64; 4]>);
+    __NR_getitimer "getitimer" = timer::getitimer [] (which: u32, out: UserPtr<[i64; 4]>);
+    __NR_setitimer "setitimer" = timer::setitimer [] (which: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>);
+    __NR_alarm "alarm" = timer::alarm [] (seconds: u32);
+    __NR_timer_create "timer_create" = timer::timer_create [] (clock: i32, event: UserPtr<[u32; 16]>, id: UserPtr<i32>);
+    __NR_timer_settime "timer_settime" = timer::timer_settime [] (id: i32, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>);
+    __NR_timer_gettime "timer_gettime" = timer::timer_gettime [] (id: i32, out: UserPtr<[i64; 4]>);
+    __NR_timer_getoverrun "timer_getoverrun" = timer::timer_getoverrun [] (id: i32);
+    __NR_timer_delete "timer_delete" = timer::timer_delete [] (id: i32);
+    __NR_sched_yield "sched_yield" = sched::sched_yield [] ();
+    __NR_sched_getaffinity "sched_getaffinity" = sched::sched_getaffinity [] (pid: i32, len: u32, mask: UserAddr);
+    __NR_sched_setaffinity "sched_setaffinity" = sched::sched_setaffinity [] (pid: i32, len: u32, mask: UserAddr);
+    __NR_sched_getparam "sched_getparam" = sched::sched_getparam [] (pid: i32, out: UserPtr<i32>);
+    __NR_sched_setparam "sched_setparam" = sched::sched_setparam [] (pid: i32, new: UserPtr<i32>);
+    __NR_sched_getscheduler "sched_getscheduler" = sched::sched_getscheduler [] (pid: i32);
+    __NR_sched_setscheduler "sched_setscheduler" = sched::sched_setscheduler [] (pid: i32, policy: u32, new: UserPtr<i32>);
+    __NR_sched_get_priority_max "sched_get_priority_max" = sched::sched_get_priority_max [] (policy: u32);
+    __NR_sched_get_priority_min "sched_get_priority_min" = sched::sched_get_priority_min [] (policy: u32);
+    __NR_sched_rr_get_interval "sched_rr_get_interval" = sched::sched_rr_get_interval [] (pid: i32, out: UserPtr<[i64; 2]>);
+    __NR_getpriority "getpriority" = sched::getpriority [] (which: u32, who: i32);
+    __NR_setpriority "setpriority" = sched::setpriority [] (which: u32, who: i32, nice: i32);
     // ---- system ----
+    __NR_uname "uname" = system::uname [] (out: UserPtr<[[u8; 65]; 6]>);
+    __NR_sysinfo "sysinfo" = system::sysinfo [] (out: UserPtr<[u64; 14]>);
+    __NR_sethostname "sethostname" = system::sethostname [] (name: UserAddr, len: usize);
+    __NR_setdomainname "setdomainname" = system::setdomainname [] (name: UserAddr, len: usize);
+    __NR_syslog "syslog" = system::syslog [] (action: u32, buf: UserAddr, len: i32);
+    __NR_getrandom "getrandom" = system::getrandom [] (buf: UserAddr, len: usize, flags: u32);
+    __NR_getcpu "getcpu" = system::getcpu [] (cpu: UserPtr<u32>, node: UserPtr<u32>);
+    __NR_reboot "reboot" = system::reboot [] (magic: u32, magic2: u32, command: u32);
 }
 
 /// Calls above this number do not exist yet in Linux either.
