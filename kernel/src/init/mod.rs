@@ -138,7 +138,13 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     }
     info!("root filesystem mounted");
     match root::start_first(options) {
-        Ok(()) => info!("{} started", options.init),
+        Ok(()) => {
+            info!("{} started", options.init);
+            // The console is the programs' now; the ring keeps everything (dmesg).
+            if options.log_level.is_none() {
+                crate::log::set_console_level(crate::log::Level::Error as u8);
+            }
+        }
         Err(e) => panic!("cannot start {}: {e:?}", options.init),
     }
 }

@@ -66,6 +66,8 @@ table! {
     __NR_fsync "fsync" = file::fsync [] (fd: i32);
     __NR_fdatasync "fdatasync" = file::fdatasync [] (fd: i32);
     __NR_ftruncate "ftruncate" = file::ftruncate [] (fd: i32, len: i64);
+    __NR_fadvise64 "fadvise64" = file::fadvise64 [] (fd: i32, pos: i64, len: i64, advice: u32);
+    __NR_readahead "readahead" = file::readahead [] (fd: i32, pos: i64, count: usize);
     __NR_sendfile "sendfile" = file::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);
     __NR_copy_file_range "copy_file_range" = file::copy_file_range [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, count: usize, flags: u32);
     __NR_eventfd "eventfd" = file::eventfd [] (initial: u32);

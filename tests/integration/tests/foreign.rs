@@ -6,7 +6,7 @@ use std::process::Command;
 use oxbow_harness::{Config, DataDisk, Machine};
 use oxbow_integration::c_program;
 
-const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && cp /mnt/* /tmp/ && cd /tmp";
+const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && cp $(find /mnt -maxdepth 1 -type f) /tmp && cd /tmp";
 
 /// What `sh -c script` prints on the host in an empty folder with `program` beside it.
 fn on_linux(program: &Path, script: &str) -> String {
