@@ -8,7 +8,7 @@
 use alloc::sync::Arc;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use super::thread::{Thread, UserSpace};
 use crate::arch::fpu::FpuState;
@@ -20,6 +20,8 @@ struct Loaded {
     key: AtomicUsize,
     /// The space of `key`.
     space: UnsafeCell<Option<NonNull<dyn UserSpace>>>,
+    /// The CPU runs a kernel thread and keeps the space loaded.
+    lazy: AtomicBool,
     /// The thread whose FPU registers and bases the CPU has; compared, never followed.
     user: AtomicPtr<Thread>,
     /// CR3 of the kernel's own page tables.
@@ -33,6 +35,7 @@ static LOADED: [Loaded; MAX_CPUS] = [const {
     Loaded {
         key: AtomicUsize::new(0),
         space: UnsafeCell::new(None),
+        lazy: AtomicBool::new(false),
         user: AtomicPtr::new(core::ptr::null_mut()),
         kernel_cr3: AtomicU64::new(0),
     }
@@ -59,11 +62,23 @@ pub(super) fn init_cpu() {
 /// `next` is about to run on this CPU, `cpu`.
 pub(super) unsafe fn switch_to(cpu: usize, next: &Thread) {
     // SAFETY: only the thread itself changes the field, and it does not run yet.
-    let Some(space) = (unsafe { (*next.space.get()).as_ref() }) else {
+    let space = unsafe { (*next.space.get()).as_ref() };
+    let slot = loaded(cpu);
+    let Some(space) = space else {
+        // SAFETY: this CPU's slot, interrupts off; a loaded space lives.
+        if let Some(kept) = unsafe { *slot.space.get() }
+            && !slot.lazy.swap(true, Ordering::Relaxed)
+        {
+            // SAFETY: as above.
+            unsafe { kept.as_ref() }.enter_lazy(cpu);
+        }
         return;
     };
-    let slot = loaded(cpu);
+    let was_lazy = slot.lazy.swap(false, Ordering::Relaxed);
     if slot.key.load(Ordering::Relaxed) == key_of(space) {
+        if was_lazy {
+            space.leave_lazy(cpu);
+        }
         return;
     }
     space.activate(cpu);
@@ -110,6 +125,7 @@ fn unload(cpu: usize) {
     unsafe {
         if let Some(old) = (*slot.space.get()).take() {
             arch::regs::set_cr3(cr3);
+            slot.lazy.store(false, Ordering::Relaxed);
             slot.key.store(0, Ordering::Release);
             old.as_ref().deactivate(cpu);
         }

@@ -34,6 +34,12 @@ pub trait UserSpace: Send + Sync {
     fn activate(&self, cpu: usize);
     /// This CPU no longer uses the space (another one, or the kernel's, was loaded).
     fn deactivate(&self, cpu: usize);
+    /// This CPU keeps the space loaded but runs a kernel thread, which follows no user address:
+    /// it need not be interrupted to forget translations. Interrupts are off.
+    fn enter_lazy(&self, cpu: usize);
+    /// This CPU is about to run a thread of the space again: it must forget what it missed.
+    /// Interrupts are off. `deactivate` ends laziness as well.
+    fn leave_lazy(&self, cpu: usize);
 }
 
 /// What ends a sleep before its condition holds.

@@ -166,6 +166,11 @@ pub struct AddressSpace {
     /// CPUs that have the space loaded. A CPU enters before it loads and leaves after it
     /// loaded another: so who changes an entry and then reads the mask misses none.
     active: AtomicU64,
+    /// Those of them that run no program now: nothing there follows a user address. They are
+    /// not interrupted for a flush, but flush before they run a program again.
+    lazy: AtomicU64,
+    /// Lazy CPUs that missed a flush.
+    stale: AtomicU64,
     /// Entries for private pages.
     nr_private: AtomicUsize,
     /// Entries for pages of caches.
@@ -193,6 +198,8 @@ impl AddressSpace {
             table: SpinLock::new(Rank::Space, table),
             root,
             active: AtomicU64::new(0),
+            lazy: AtomicU64::new(0),
+            stale: AtomicU64::new(0),
             nr_private: AtomicUsize::new(0),
             nr_cached: AtomicUsize::new(0),
             limits: SpinLock::new(Rank::Leaf, limits),
@@ -210,14 +217,33 @@ impl AddressSpace {
         *self.limits.lock()
     }
 
-    /// Makes every CPU that has the space loaded forget its translations of `[from, to)`.
-    /// Called after the entries were changed; the table's lock may be held.
+    /// Makes every CPU that runs on the space forget its translations of `[from, to)`.
+    /// Called after the entries were changed; the table's lock may be held. CPUs that have
+    /// the space loaded lazily forget before they run on it again, so the frames behind the
+    /// entries may be given back, but no page table: [`AddressSpace::flush_tables`].
     pub(super) fn flush(&self, from: u64, to: u64) {
         // Pairs with `activate`: the changed entries are visible before the mask is read.
         fence(Ordering::SeqCst);
-        let mask: CpuMask = self.active.load(Ordering::SeqCst);
+        let active: CpuMask = self.active.load(Ordering::SeqCst);
+        let mut lazy = self.lazy.load(Ordering::SeqCst) & active;
+        if lazy != 0 {
+            self.stale.fetch_or(lazy, Ordering::SeqCst);
+            // Pairs with `leave_lazy`: a CPU that left before may not have seen its mark.
+            lazy &= self.lazy.load(Ordering::SeqCst);
+        }
+        let mask = active & !lazy;
         if mask != 0 {
             arch::tlb::shootdown(mask, from, to);
+        }
+    }
+
+    /// Makes every CPU that has the space loaded, lazily or not, forget what it knows of the
+    /// page tables of `[from, to)`, which were taken out of the tree.
+    pub(super) fn flush_tables(&self, from: u64, to: u64) {
+        fence(Ordering::SeqCst);
+        let active: CpuMask = self.active.load(Ordering::SeqCst);
+        if active != 0 {
+            arch::tlb::shootdown(active, from, to);
         }
     }
 
@@ -348,7 +374,21 @@ impl UserSpace for AddressSpace {
         let _ = self.root;
     }
     fn deactivate(&self, cpu: usize) {
-        self.active.fetch_and(!(1 << cpu), Ordering::SeqCst);
+        let others = !(1 << cpu);
+        self.active.fetch_and(others, Ordering::SeqCst);
+        self.lazy.fetch_and(others, Ordering::SeqCst);
+        self.stale.fetch_and(others, Ordering::SeqCst);
+    }
+    fn enter_lazy(&self, cpu: usize) {
+        self.lazy.fetch_or(1 << cpu, Ordering::SeqCst);
+    }
+    fn leave_lazy(&self, cpu: usize) {
+        let own = 1 << cpu;
+        self.lazy.fetch_and(!own, Ordering::SeqCst);
+        if self.stale.load(Ordering::SeqCst) & own != 0 {
+            self.stale.fetch_and(!own, Ordering::SeqCst);
+            arch::tlb::flush_all();
+        }
     }
 }
 

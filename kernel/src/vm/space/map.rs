@@ -254,9 +254,7 @@ impl AddressSpace {
         }
         let removed = self.take_out(&mut layout, start, end);
         if !removed.is_empty() {
-            let low = layout.areas.last_below(start).map_or(0, |a| a.end);
-            let high = layout.areas.next_above(start).map_or(USER_END, |a| a.start);
-            self.free_tables(low, high, start, end);
+            self.free_tables(start, end);
         }
         drop(layout);
         drop(removed);

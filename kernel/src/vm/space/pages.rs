@@ -197,26 +197,25 @@ impl AddressSpace {
         });
     }
 
-    /// Frees the page tables that `[from, to)` emptied; nothing is mapped in `[low, high)`
-    /// around it. The caller holds the layout for writing.
-    pub(super) fn free_tables(&self, low: u64, high: u64, from: u64, to: u64) {
-        let first = (from & !(HUGE_SIZE - 1)).max(low.next_multiple_of(HUGE_SIZE));
+    /// Frees the page tables of the 2 MiB blocks that lie wholly in `[from, to)`, which was
+    /// emptied. Those at its ends stay for the next mapping there: freeing a table costs
+    /// every CPU its whole TLB. The caller holds the layout for writing.
+    pub(super) fn free_tables(&self, from: u64, to: u64) {
+        let first = from.next_multiple_of(HUGE_SIZE);
+        let high = to & !(HUGE_SIZE - 1);
         let mut at = first;
-        while at < to && at + HUGE_SIZE <= high {
+        while at < high {
             let mut leaves = [PhysAddr(0); 16];
             let mut n = 0;
             let start = at;
             {
                 let mut table = self.table.lock();
-                while at < to && at + HUGE_SIZE <= high && n < leaves.len() {
-                    let Some(next) = table.next_leaf(at, to) else {
-                        at = to;
+                while at < high && n < leaves.len() {
+                    let Some(next) = table.next_leaf(at, high) else {
+                        at = high;
                         break;
                     };
                     at = next;
-                    if at + HUGE_SIZE > high {
-                        break;
-                    }
                     if let Some(leaf) = table.detach_empty_leaf(at) {
                         leaves[n] = leaf;
                         n += 1;
@@ -225,14 +224,13 @@ impl AddressSpace {
                 }
             }
             if n > 0 {
-                // CPUs cache the way to a table as well; flushing any page of it forgets it.
-                self.flush(start, at.max(start + HUGE_SIZE));
+                // CPUs cache the way to a table as well, and may walk it although they run no
+                // program: all of them forget it.
+                self.flush_tables(start, at);
                 for leaf in &leaves[..n] {
                     // SAFETY: detached, and flushed on every CPU that has the space loaded.
                     unsafe { DirectMap.free_table(*leaf) };
                 }
-            } else if at == start {
-                break;
             }
         }
     }
