@@ -130,8 +130,9 @@ fn enqueue(
         Some(t) => blocked_by(t),
         None => ps.threads.first().is_some_and(blocked_by),
     };
-    // A blocked signal stays pending even if it is ignored now: the action may change.
-    if protected || does_nothing && !target_blocks {
+    // A blocked signal stays pending even if it is ignored now: the action may change, and the
+    // first process takes its orders so (sigtimedwait).
+    if (protected || does_nothing) && !target_blocks {
         return Ok(());
     }
     let fatal = action.handler == SIG_DFL
