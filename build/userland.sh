@@ -17,7 +17,8 @@ hash_of_inputs() {
         cargo tree --locked --offline --target $MUSL -e normal,build --prefix none -f '{p} {f}' "${PROGRAMS[@]/#/-p}" 2>/dev/null ||
             cat Cargo.lock
         cat .cargo/config.toml
-        sed -n '/^\[profile/,$p' Cargo.toml
+        # The sections of Cargo.toml that say how: the profile and what it inherits, and replaced crates.
+        awk '/^\[/ { wanted = /^\[(profile\.(user|release)|patch\..*)\]/ } wanted && !/^(#|$)/' Cargo.toml
         git ls-files -co --exclude-standard -- userland ':!userland/rootfs' ':!userland/*/tests' ':!userland/cases.rs' ':!*.md' | LC_ALL=C sort | while read -r file; do
             [ ! -f "$file" ] || sha256sum "$file"
         done
