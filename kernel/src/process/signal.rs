@@ -135,7 +135,8 @@ fn enqueue(
     if (protected || does_nothing) && !target_blocks {
         return Ok(());
     }
-    let fatal = action.handler == SIG_DFL
+    let fatal = !protected
+        && action.handler == SIG_DFL
         && matches!(
             default_action(sig),
             DefaultAction::Terminate | DefaultAction::Core

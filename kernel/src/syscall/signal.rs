@@ -3,7 +3,7 @@
 use super::{Args, SyscallResult};
 use crate::abi;
 use crate::error::{Errno, Result};
-use crate::file::{File, OpenFile};
+use crate::file::OpenFile;
 use crate::mm::UserAddr;
 use crate::process::siginfo::{SI_TKILL, SIGINFO_SIZE};
 use crate::process::signalfd::SignalFd;
