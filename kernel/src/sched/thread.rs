@@ -125,8 +125,8 @@ pub struct Thread {
     /// Ticks that met it in user mode and in the kernel.
     pub(super) user_ticks: AtomicU32,
     pub(super) system_ticks: AtomicU32,
-    /// System time reported last: reports never go back.
-    reported_system_ns: AtomicU64,
+    /// (user, system) time reported last: neither ever goes back.
+    reported: IrqLock<(u64, u64)>,
     /// When it went to sleep.
     pub(super) slept_at: AtomicU64,
     /// Switches it asked for, and those it did not.
@@ -290,7 +290,7 @@ impl Thread {
             runtime_ns: AtomicU64::new(0),
             user_ticks: AtomicU32::new(0),
             system_ticks: AtomicU32::new(0),
-            reported_system_ns: AtomicU64::new(0),
+            reported: IrqLock::new(Rank::Leaf, (0, 0)),
             slept_at: AtomicU64::new(0),
             voluntary_switches: AtomicU64::new(0),
             involuntary_switches: AtomicU64::new(0),
@@ -425,11 +425,12 @@ impl Thread {
             0 => total,
             all => (u128::from(total) * u128::from(system) / u128::from(all)) as u64,
         };
-        let before = self
-            .reported_system_ns
-            .fetch_max(system_ns, Ordering::Relaxed);
-        let system_ns = system_ns.max(before).min(total);
-        (total - system_ns, system_ns)
+        let mut reported = self.reported.lock();
+        // Another report may have seen a later total.
+        let total = total.max(reported.0 + reported.1);
+        let system_ns = system_ns.clamp(reported.1, total - reported.0);
+        *reported = (total - system_ns, system_ns);
+        *reported
     }
     /// Run time in all, in nanoseconds.
     pub fn runtime_ns(&self) -> u64 {
@@ -734,5 +735,9 @@ mod tests {
         assert_eq!(t.cpu_time(), (18_000, 2000));
         t.user_ticks.store(99, Ordering::Relaxed);
         assert_eq!(t.cpu_time(), (18_000, 2000));
+        // The share of system time grows: user time stays, it does not shrink.
+        t.system_ticks.store(10_000, Ordering::Relaxed);
+        t.runtime_ns.store(21_000, Ordering::Relaxed);
+        assert_eq!(t.cpu_time(), (18_000, 3000));
     }
 }
