@@ -133,6 +133,7 @@ fn account(task: &Task, process: &Process) {
     let used = task.usage();
     let mut usage = process.dead_usage.lock();
     usage.0 = usage.0.plus(used);
+    task.is_accounted.store(true, Ordering::Relaxed);
 }
 
 /// Children that asked for it hear that the thread that made them is gone.
@@ -335,10 +336,25 @@ impl Task {
 impl Process {
     /// What the process used so far, and what the children it waited for used.
     pub fn usage(&self) -> (Usage, Usage) {
-        let (mut own, children) = *self.dead_usage.lock();
-        for task in self.threads() {
-            own = own.plus(task.usage());
-        }
+        // Looked at before the lock, because it takes others. A thread that ends meanwhile is
+        // in `dead_usage` by then: it counts once, and use never goes back.
+        let live: Vec<(Arc<Task>, Usage)> = self
+            .threads()
+            .into_iter()
+            .map(|task| {
+                let usage = task.usage();
+                (task, usage)
+            })
+            .collect();
+        let (own, children) = {
+            let dead = self.dead_usage.lock();
+            let own = live
+                .iter()
+                .filter(|(task, _)| !task.is_accounted.load(Ordering::Relaxed))
+                .fold(dead.0, |sum, (_, usage)| sum.plus(*usage));
+            (own, dead.1)
+        };
+        let mut own = own;
         if let Some(space) = self.space() {
             own.max_resident_bytes = own.max_resident_bytes.max(space.resident_bytes());
         }

@@ -377,6 +377,7 @@ fn new_task(
         pdeath_signal: AtomicU32::new(0),
         vfork_done: SpinLock::new(Rank::Leaf, None),
         parked: AtomicBool::new(false),
+        is_accounted: AtomicBool::new(false),
     })
 }
 

@@ -216,6 +216,8 @@ pub struct Task {
     pub(super) vfork_done: SpinLock<Option<Arc<Completion>>>,
     /// The thread is parked by a job-control stop.
     pub(super) parked: AtomicBool,
+    /// The thread ended, and `Process::dead_usage` has its use. Changes under that lock.
+    pub(super) is_accounted: AtomicBool,
 }
 
 /// Something that happens once, and whom to wake then.
