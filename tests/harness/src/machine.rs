@@ -224,7 +224,9 @@ impl Machine {
 
     /// Boots what this machine's disk holds now, once it has ended.
     pub fn boot_again(mut self, config: &Config) -> Machine {
-        self.wait_for_end(30);
+        if self.qemu.try_wait().expect("QEMU's status").is_none() {
+            self.wait_for_end(30);
+        }
         let folder = std::mem::take(&mut self.folder);
         let mut machine = Machine::start_on(config, folder);
         machine.wait_for_prompt(60);
@@ -312,10 +314,20 @@ impl Machine {
     pub fn run_for(&mut self, command: &str, seconds: u64) -> Output {
         self.nr_runs += 1;
         let n = self.nr_runs;
-        // The typed line echoes `%s`; only the output has the markers whole.
-        let line = format!("printf '@%s@\\n' b{n}; {command}\nprintf '@%s:%s@\\n' e{n} $?\n");
-        self.send(&line);
+        // The typed line echoes `%s`; only the output has the markers whole. The second line is
+        // typed at the next prompt, so that its echo does not mix with the command's output.
+        self.send(&format!("printf '@%s@\\n' b{n}; {command}\n"));
         self.expect(&format!("@b{n}@\r\n"), seconds);
+        let seen = self.seen;
+        let prompt = |b: &[u8]| strip_escapes(b).ends_with(PROMPT).then_some(());
+        if self
+            .console
+            .wait_for(seen, limit(seconds), prompt)
+            .is_none()
+        {
+            self.fail(&format!("no prompt after `{command}` within {seconds} s"));
+        }
+        self.send(&format!("printf '@%s:%s@\\n' e{n} $?\n"));
         let text = self.expect(&format!("@e{n}:"), seconds);
         let status = self.expect("@\r\n", seconds);
         let text = clean_output(&text);

@@ -23,7 +23,7 @@ fn files_survive_a_reboot() {
         "644 2 12:34\n"
     );
     assert_eq!(m.ok("stat -c %a /root/deep/er"), "751\n");
-    assert_eq!(m.ok("ls /root/deep | grep -c '^f'").trim(), "99");
+    assert_eq!(m.ok("ls /root/deep | grep -c '^f'").trim(), "100");
     assert_eq!(m.ok("cat /root/deep/f42"), "42\n");
     m.power_off();
     let (clean, said) = check_root_filesystem(&m);
@@ -90,7 +90,7 @@ fn tmpfs_proc_and_dev_are_there() {
     );
     assert_eq!(m.run("echo x > /dev/full").status, 1);
     assert_eq!(m.ok("head -c 32 /dev/urandom | wc -c").trim(), "32");
-    m.ok("ps | grep -q init");
+    m.ok("ps -e | grep -q init");
     m.ok("top -b -n 1 | head -n 5");
     m.ok("uptime");
     assert_eq!(m.ok("readlink /proc/self/cwd"), m.ok("pwd"));
