@@ -86,7 +86,11 @@ pub fn imports(sources: &[Source]) -> Vec<Import> {
         });
     }
     let mut found = Vec::new();
-    for source in sources {
+    // Tests are not part of the kernel: they may build a world from any layer.
+    for source in sources
+        .iter()
+        .filter(|source| source.path.last().is_none_or(|name| name != "tests"))
+    {
         names_at_root(&source.tokens, source.depth(), &mut |name, line| {
             found.push(Import {
                 from: source.module().to_owned(),
@@ -121,6 +125,10 @@ fn names_at_root(tokens: &[TokenTree], depth: usize, report: &mut impl FnMut(Str
             TokenTree::Group(group) => {
                 if group.delimiter() == Delimiter::Brace && is_module_body(tokens, at) {
                     inner_depth += 1;
+                    if matches!(&tokens[at - 1], TokenTree::Ident(name) if name == "tests") {
+                        at += 1;
+                        continue;
+                    }
                 }
                 let inner: Vec<TokenTree> = group.stream().into_iter().collect();
                 names_at_root(&inner, inner_depth, report);
@@ -261,14 +269,20 @@ mod tests {
         assert_eq!(
             of(
                 "vm/mod.rs",
-                "mod tests { use super::mm; use super::super::sync::{A, B}; }"
+                "mod inner { use super::mm; use super::super::sync::{A, B}; }"
             ),
             ["sync:1"]
         );
         assert_eq!(
-            of("lib.rs", "mod tests { use super::*; }"),
+            of("lib.rs", "mod inner { use super::*; }"),
             Vec::<String>::new()
         );
+    }
+
+    #[test]
+    fn tests_do_not_count() {
+        assert!(of("vfs/tests.rs", "use crate::filesystems::x;").is_empty());
+        assert!(of("vfs/mod.rs", "mod tests { use crate::filesystems::x; }").is_empty());
     }
 
     #[test]
