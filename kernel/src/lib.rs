@@ -16,7 +16,7 @@
 //! | --- | --- | --- |
 //! | L0 | [`arch`], [`abi`], [`cmdline`], [`error`], [`log`] | imports nothing above; its assembly reaches `syscall` and `trap` by symbol |
 //! | L1 | [`sync`], [`mm`] | never sleeps |
-//! | L2 | [`time`], [`sched`], [`uts`] | threads, run queues, wait queues, sleeping locks; knows no process |
+//! | L2 | [`time`], [`sched`], `power`, [`uts`] | threads, run queues, wait queues, sleeping locks; knows no process |
 //! | L3 | [`vm`] | address spaces, faults, page cache, user copies; may sleep |
 //! | L4 | [`security`], [`file`] | credentials; the `File` trait, fd table, poll/epoll, pipes |
 //! | L5 | [`block`], [`vfs`], [`net`] | own the traits that drivers and filesystems implement |
@@ -39,6 +39,8 @@ pub mod log;
 pub mod mm;
 pub mod sync;
 
+#[cfg(target_os = "none")]
+pub mod power;
 pub mod sched;
 pub mod time;
 pub mod uts;

@@ -11,7 +11,7 @@ use crate::imports::Import;
 const LAYERS: [&[&str]; 11] = [
     &["arch", "abi", "cmdline", "error", "log"],
     &["sync", "mm"],
-    &["time", "sched", "uts"],
+    &["time", "sched", "power", "uts"],
     &["vm"],
     &["security", "file"],
     &["block", "vfs", "net"],

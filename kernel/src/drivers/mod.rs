@@ -1,8 +1,6 @@
 //! Device drivers, behind the traits of lower layers. Only `init` names them. (Skeleton.)
 
 pub mod pci;
-#[cfg(target_os = "none")]
-pub mod power;
 pub mod rtc;
 #[cfg(target_os = "none")]
 pub mod uart;

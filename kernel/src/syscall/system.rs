@@ -323,7 +323,7 @@ pub fn reboot(magic: u32, magic2: u32, command: u32) -> SyscallResult {
     }
     #[cfg(target_os = "none")]
     {
-        use crate::drivers::power;
+        use crate::power;
         match command {
             n::HALT => {
                 info!("reboot: halted");
