@@ -63,6 +63,25 @@ impl TableMemory for DirectMap {
     }
 }
 
+/// As [`DirectMap`], for the user half: what programs make the kernel build stops at the same
+/// watermark as their own memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct UserTables;
+
+impl TableMemory for UserTables {
+    fn alloc_table(&self) -> Result<PhysAddr, OutOfMemory> {
+        Ok(FrameRef::alloc_zeroed(Purpose::User)?.into_raw())
+    }
+    unsafe fn free_table(&self, table: PhysAddr) {
+        // SAFETY: the caller's; frames are frames.
+        unsafe { DirectMap.free_table(table) }
+    }
+    unsafe fn table(&self, table: PhysAddr) -> &Table {
+        // SAFETY: the caller's; the direct map shows every frame.
+        unsafe { &*table.as_mut_ptr::<Table>() }
+    }
+}
+
 /// Why a mapping could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {

@@ -16,7 +16,7 @@ use crate::arch;
 use crate::error::{Errno, Result};
 use crate::mm::addr::{USER_END, USER_START};
 use crate::mm::frame::{OutOfMemory, Purpose};
-use crate::mm::page_table::{DirectMap, ENTRIES, MapError, PageTable, Pte, PteFlags};
+use crate::mm::page_table::{ENTRIES, MapError, PageTable, Pte, PteFlags, UserTables};
 use crate::mm::{FrameRef, PAGE_SIZE, PhysAddr, UserAddr};
 
 /// Pages around a file fault that are mapped with it when they are cached already.
@@ -102,6 +102,17 @@ impl AddressSpace {
         page: u64,
         access: Access,
     ) -> Result<(), FaultError> {
+        match self.try_fault(area, page, access) {
+            // A page table: those are made under a spin lock, where nothing can be reclaimed.
+            Err(FaultError::OutOfMemory) => {
+                reclaim::make_room()?;
+                self.try_fault(area, page, access)
+            }
+            done => done,
+        }
+    }
+
+    fn try_fault(&self, area: &Area, page: u64, access: Access) -> Result<(), FaultError> {
         if !allows(area, access) {
             return Err(FaultError::Forbidden);
         }
@@ -154,7 +165,7 @@ impl AddressSpace {
     /// How many pages to fill at a fault on the empty entry of `page`: as many as were filled
     /// just below it, up to a bound. So who goes through memory in order takes few faults,
     /// and who does not takes up no memory in vain.
-    fn zero_window(table: &PageTable<DirectMap>, page: u64, end: u64) -> usize {
+    fn zero_window(table: &PageTable<UserTables>, page: u64, end: u64) -> usize {
         let Some(leaf) = table.leaf(page) else {
             return 1;
         };

@@ -25,12 +25,12 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 use super::mapping::FileMapping;
-use super::page_cache::PageCache;
+use super::page_cache::{PageCache, reclaim};
 use super::vma::{Vma, VmaFlags, VmaSet};
 use crate::arch::{self, CpuMask};
 use crate::error::Result;
 use crate::mm::addr::USER_END;
-use crate::mm::page_table::{DirectMap, PageTable};
+use crate::mm::page_table::{PageTable, UserTables};
 use crate::mm::{PAGE_SIZE, PhysAddr, UserAddr};
 use crate::sched::{RwLock, UserSpace};
 use crate::sync::{Rank, SpinLock};
@@ -160,7 +160,7 @@ impl Default for SpaceLimits {
 pub struct AddressSpace {
     me: Weak<AddressSpace>,
     pub(super) layout: RwLock<Layout>,
-    pub(super) table: SpinLock<PageTable<DirectMap>>,
+    pub(super) table: SpinLock<PageTable<UserTables>>,
     /// What CR3 gets; constant.
     root: PhysAddr,
     /// CPUs that have the space loaded. A CPU enters before it loads and leaves after it
@@ -184,7 +184,10 @@ impl AddressSpace {
     /// An empty space that shares the kernel half.
     pub fn new() -> Result<Arc<AddressSpace>> {
         #[cfg_attr(not(target_os = "none"), expect(unused_mut, reason = "no kernel half"))]
-        let mut table = PageTable::new(DirectMap)?;
+        let mut table = PageTable::new(UserTables).or_else(|_| {
+            reclaim::make_room()?;
+            PageTable::new(UserTables)
+        })?;
         #[cfg(target_os = "none")]
         // SAFETY: the kernel's root was named at boot and lives for ever.
         unsafe {

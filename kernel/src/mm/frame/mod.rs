@@ -215,6 +215,17 @@ pub fn stats() -> FrameStats {
     backend::stats()
 }
 
+/// Frames the allocator manages.
+pub fn total() -> usize {
+    backend::total()
+}
+
+/// Whether only the reserve is left, so that [`Purpose::User`] fails. One load: for checks
+/// before a program is given kernel memory.
+pub fn is_short() -> bool {
+    backend::is_short()
+}
+
 #[cfg(target_os = "none")]
 use pool as backend;
 
@@ -252,6 +263,12 @@ mod backend {
     pub fn count(addr: PhysAddr) -> &'static AtomicU32 {
         // SAFETY: the page before the frame holds the count.
         unsafe { &*addr.as_mut_ptr::<u8>().sub(PAGE_SIZE).cast::<AtomicU32>() }
+    }
+    pub fn total() -> usize {
+        65536
+    }
+    pub fn is_short() -> bool {
+        false
     }
     pub fn stats() -> FrameStats {
         FrameStats {

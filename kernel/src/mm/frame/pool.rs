@@ -195,6 +195,14 @@ pub fn count(addr: PhysAddr) -> &'static AtomicU32 {
     &desc(addr).refs
 }
 
+pub fn total() -> usize {
+    TOTAL.load(Ordering::Relaxed)
+}
+
+pub fn is_short() -> bool {
+    FREE.load(Ordering::Relaxed) < RESERVE.load(Ordering::Relaxed)
+}
+
 pub fn stats() -> FrameStats {
     let cached: usize = CACHES.iter().map(|c| c.len.load(Ordering::Relaxed)).sum();
     FrameStats {

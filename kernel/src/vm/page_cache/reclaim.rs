@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::index::Mark;
 use super::{NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
 use crate::mm::FrameRef;
-use crate::mm::frame::{OutOfMemory, Purpose};
+use crate::mm::frame::{self, OutOfMemory, Purpose};
 use crate::sync::{Rank, SpinLock};
 use crate::vm::oom;
 
@@ -57,22 +57,39 @@ fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<Frame
     // Each round frees something or kills something; a machine on which twenty rounds do not
     // suffice has nothing to give.
     for _ in 0..20 {
-        let freed = reclaim(BATCH);
+        make_room()?;
         if let Ok(frame) = alloc() {
             return Ok(frame);
         }
-        if freed > 0 {
-            continue;
-        }
-        if NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed) > 0 {
-            wait_for_flusher();
-            if reclaim(BATCH) > 0 {
-                continue;
-            }
-        }
-        oom::relieve()?;
     }
     alloc()
+}
+
+/// Frees some memory: clean pages, dirty ones by way of the flusher, or a victim's. Fails when
+/// there is nothing to free, or the caller is to die. May sleep.
+pub fn make_room() -> Result<(), OutOfMemory> {
+    if reclaim(BATCH) > 0 {
+        return Ok(());
+    }
+    if NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed) > 0 {
+        wait_for_flusher();
+        if reclaim(BATCH) > 0 {
+            return Ok(());
+        }
+    }
+    oom::relieve()
+}
+
+/// Fails when only the kernel's reserve is left and no cached page can be freed: asked before
+/// a program makes the kernel allocate structures of its own (areas, spaces).
+pub fn check_kernel_memory() -> Result<(), OutOfMemory> {
+    if frame::is_short() {
+        reclaim(BATCH);
+        if frame::is_short() {
+            return Err(OutOfMemory);
+        }
+    }
+    Ok(())
 }
 
 /// Lets the flusher clean pages. It holds no lock that the caller may hold.

@@ -134,7 +134,7 @@ fn take_run(
 /// A writer that fills memory with dirty pages faster than devices take them writes back its
 /// own file before it goes on.
 pub(super) fn throttle(cache: &PageCache) {
-    let limit = crate::mm::frame::stats().total / 5;
+    let limit = crate::mm::frame::total() / 5;
     if cache.has_source() && NR_DIRTY.load(Ordering::Relaxed) > limit {
         kick();
         // An error stays with the file: fsync reports it.

@@ -9,11 +9,13 @@ use crate::error::Result;
 use crate::mm::addr::USER_END;
 use crate::mm::page_table::{HUGE_SIZE, Pte, PteFlags};
 use crate::vm::mapping::FileMapping;
+use crate::vm::page_cache::reclaim;
 use crate::vm::vma::{VmaFlags, VmaSet};
 
 impl AddressSpace {
     /// A copy-on-write copy (fork). ENOMEM.
     pub fn fork(&self) -> Result<Arc<AddressSpace>> {
+        reclaim::check_kernel_memory()?;
         let child = AddressSpace::new()?;
         child.set_limits(self.limits());
         // Alone with the parent's layout: none of its threads faults meanwhile.
@@ -72,6 +74,8 @@ impl AddressSpace {
                     return true;
                 }
                 match theirs.entry_or_make(va) {
+                    // Done before memory ran short and the block was begun again.
+                    Ok(slot) if slot.load(Ordering::Relaxed) != 0 => true,
                     Ok(slot) => {
                         let shared = old.without(WRITABLE);
                         if shared != old {
@@ -92,8 +96,14 @@ impl AddressSpace {
                     }
                 }
             });
-            result?;
-            at = end;
+            drop(theirs);
+            drop(mine);
+            match result {
+                Ok(()) => at = end,
+                // Tables for the child: cached pages give way.
+                Err(_) if reclaim::reclaim(64) > 0 => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(())
     }

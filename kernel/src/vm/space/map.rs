@@ -8,7 +8,7 @@ use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::mm::addr::{USER_END, USER_START};
 use crate::vm::mapping::FileMapping;
-use crate::vm::page_cache::PageCache;
+use crate::vm::page_cache::{PageCache, reclaim};
 use crate::vm::vma::{MAX_AREAS, STACK_GAP, Vma, VmaFlags};
 
 /// What mmap was asked for.
@@ -60,7 +60,7 @@ pub(super) fn user_range(at: UserAddr, len: u64, outside: Errno) -> Result<(u64,
 
 /// Refuses what could never be filled (man 5 proc, vm/overcommit_memory, mode 0).
 pub(super) fn check_overcommit(len: u64) -> Result<()> {
-    let total = crate::mm::frame::stats().total as u64 * PAGE;
+    let total = crate::mm::frame::total() as u64 * PAGE;
     (len <= total).then_some(()).ok_or(Errno::ENOMEM)
 }
 
@@ -160,6 +160,7 @@ impl AddressSpace {
             check_overcommit(len)?;
         }
 
+        reclaim::check_kernel_memory()?;
         let limits = self.limits();
         let mut layout = self.layout.write();
         let start = layout.place(request.at, len, request.low)?;
@@ -269,6 +270,7 @@ impl AddressSpace {
         if start == end {
             return Ok(());
         }
+        reclaim::check_kernel_memory()?;
         let mut layout = self.layout.write();
         if !layout.areas.is_covered(start, end) {
             return Err(Errno::ENOMEM);

@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering;
 
 use super::{AddressSpace, PAGE};
-use crate::mm::page_table::{DirectMap, HUGE_SIZE};
+use crate::mm::page_table::{HUGE_SIZE, UserTables};
 use crate::mm::page_table::{Pte, PteFlags, TableMemory};
 use crate::mm::{FrameRef, PhysAddr};
 use crate::vm::page_cache::Unmap;
@@ -229,7 +229,7 @@ impl AddressSpace {
                 self.flush_tables(start, at);
                 for leaf in &leaves[..n] {
                     // SAFETY: detached, and flushed on every CPU that has the space loaded.
-                    unsafe { DirectMap.free_table(*leaf) };
+                    unsafe { UserTables.free_table(*leaf) };
                 }
             }
         }
