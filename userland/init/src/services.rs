@@ -149,6 +149,9 @@ impl Service {
             }
         });
         console::check(&format!("give the {} its terminal", self.name), ready);
+        if self.on_console {
+            welcome();
+        }
         // The home of root, where there is one.
         let _ = nix::unistd::chdir("/root");
         let none = SigSet::empty();
@@ -162,6 +165,14 @@ impl Service {
             Err::<(), _>(error),
         );
         std::process::exit(127)
+    }
+}
+
+/// Shows /etc/motd on the terminal, as login(1) does.
+fn welcome() {
+    // Without the file, or with a terminal that is gone, there is no welcome.
+    if let Ok(text) = std::fs::read("/etc/motd") {
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), &text);
     }
 }
 

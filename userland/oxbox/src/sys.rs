@@ -68,8 +68,7 @@ pub fn options(
             }
             break;
         };
-        let mut letters = letters.char_indices();
-        while let Some((at, letter)) = letters.next() {
+        for (at, letter) in letters.char_indices() {
             if valued.contains(letter) {
                 let rest = &arg[1 + at + letter.len_utf8()..];
                 let value = match rest {

@@ -373,7 +373,7 @@ impl Tar {
                 found[at] = true;
             }
             if self.mode == TarMode::List {
-                self.list(&entry, &path)?;
+                self.list(&entry)?;
                 continue;
             }
             if self.verbose {
@@ -435,8 +435,11 @@ impl Tar {
         entry.unpack(target).map(drop)
     }
 
-    fn list<R: Read>(&self, entry: &tar::Entry<'_, R>, path: &Path) -> io::Result<()> {
-        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+    fn list<R: Read>(&self, entry: &tar::Entry<'_, R>) -> io::Result<()> {
+        let mut name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if entry.header().entry_type().is_dir() && !name.ends_with('/') {
+            name.push('/');
+        }
         if !self.verbose {
             println!("{name}");
             return Ok(());
@@ -469,7 +472,7 @@ impl Tar {
             mode_text(header.mode()?),
             header.size()?,
             date(header.mtime()?),
-            path.display()
+            name
         );
         Ok(())
     }

@@ -20,10 +20,21 @@ pub fn diff(args: Args) -> i32 {
     // Options for directories are ours; the crate knows the rest.
     let mut recursive = false;
     let mut new_file = false;
+    let mut labels = Vec::new();
     let mut rest = Vec::new();
     let mut shown = Vec::new();
-    for (at, arg) in args.into_iter().enumerate() {
+    let mut args = args.into_iter().enumerate();
+    while let Some((at, arg)) = args.next() {
         match arg.to_str() {
+            Some("-L" | "--label") => {
+                let label = args.next().map(|(_, label)| label).unwrap_or_default();
+                labels.push(label.to_string_lossy().into_owned());
+                continue;
+            }
+            Some(text) if text.starts_with("--label=") => {
+                labels.push(text["--label=".len()..].to_owned());
+                continue;
+            }
             Some("--recursive") => recursive = true,
             Some("--new-file") => new_file = true,
             Some(text)
@@ -54,6 +65,7 @@ pub fn diff(args: Args) -> i32 {
         params,
         recursive,
         new_file,
+        labels,
         options: shown.join(" "),
     };
     let (from, to) = (
@@ -77,6 +89,8 @@ struct Differ {
     params: Params,
     recursive: bool,
     new_file: bool,
+    /// What to put in the headings in place of names and times.
+    labels: Vec<String>,
     /// The options as given, for the headings of a recursive comparison.
     options: String,
 }
@@ -133,6 +147,11 @@ impl Differ {
         if text.is_empty() {
             return SAME;
         }
+        let text = match params.format {
+            Format::Normal => plain_ranges(&text),
+            Format::Unified | Format::Context => self.label(text),
+            _ => text,
+        };
         if heading {
             let options = if self.options.is_empty() { "" } else { " " };
             let _ = writeln!(
@@ -147,6 +166,25 @@ impl Differ {
             return TROUBLE;
         }
         DIFFERENT
+    }
+
+    /// Replaces the names and times in the two lines of the heading.
+    fn label(&self, text: Vec<u8>) -> Vec<u8> {
+        if self.labels.is_empty() {
+            return text;
+        }
+        let mut out = Vec::with_capacity(text.len());
+        for (at, line) in text.split_inclusive(|b| *b == b'\n').enumerate() {
+            match self.labels.get(at) {
+                Some(label) if at < 2 && line.len() > 4 => {
+                    out.extend_from_slice(&line[..4]);
+                    out.extend_from_slice(label.as_bytes());
+                    out.push(b'\n');
+                }
+                _ => out.extend_from_slice(line),
+            }
+        }
+        out
     }
 
     fn directories(&self, from: &Path, to: &Path) -> i32 {
@@ -205,6 +243,28 @@ impl Differ {
     }
 }
 
+/// Writes ranges of one line, which the crate gives as `4,4`, as `4`.
+fn plain_ranges(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        let head = line.first().is_some_and(u8::is_ascii_digit);
+        let Some(header) = std::str::from_utf8(line).ok().filter(|_| head) else {
+            out.extend_from_slice(line);
+            continue;
+        };
+        let command = header.find(['a', 'c', 'd']).unwrap_or(header.len());
+        let (old, new) = header.split_at(command);
+        let plain = |range: &str| match range.split_once(',') {
+            Some((from, to)) if from == to => from.to_owned(),
+            _ => range.to_owned(),
+        };
+        let new = new.trim_end();
+        let (letter, new) = new.split_at(new.len().min(1));
+        out.extend_from_slice(format!("{}{letter}{}\n", plain(old), plain(new)).as_bytes());
+    }
+    out
+}
+
 pub fn cmp(args: Args) -> i32 {
     use diffutilslib::cmp::{Cmp, cmp, parse_params};
     let params = match parse_params(args.into_iter().peekable()) {
@@ -218,5 +278,16 @@ pub fn cmp(args: Args) -> i32 {
             eprintln!("{message}");
             TROUBLE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_ranges;
+
+    #[test]
+    fn single_lines_are_no_ranges() {
+        assert_eq!(plain_ranges(b"3a4,4\n> d\n"), b"3a4\n> d\n");
+        assert_eq!(plain_ranges(b"2,3c2,2\n< 4,4\n"), b"2,3c2\n< 4,4\n");
     }
 }

@@ -176,8 +176,7 @@ fn parse(args: impl Iterator<Item = String>) -> Result<Choice, String> {
             choice.pids = Some(pid_list(letters)?);
             continue;
         }
-        let mut rest = letters.char_indices();
-        while let Some((at, letter)) = rest.next() {
+        for (at, letter) in letters.char_indices() {
             let mut value = || {
                 let tail = &letters[at + 1..];
                 let text = if tail.is_empty() {

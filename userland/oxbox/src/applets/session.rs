@@ -245,6 +245,6 @@ pub fn help(args: Args) -> i32 {
         line.push_str(name);
     }
     println!("{line}");
-    println!("\nThe manual of the system is in /etc/motd's pointers; `poweroff` ends it.");
+    println!("\n`poweroff` ends the machine, `reboot` starts it anew.");
     0
 }

@@ -209,7 +209,7 @@ fn month_text(year: i64, month: u32, monday: bool) -> String {
     let mut line = "   ".repeat(weekday);
     for day in 1..=length {
         line.push_str(&format!("{day:>2} "));
-        if (weekday + day as usize) % 7 == 0 || day == length {
+        if (weekday + day as usize).is_multiple_of(7) || day == length {
             text.push_str(line.trim_end());
             text.push('\n');
             line.clear();

@@ -42,7 +42,7 @@ pub fn xargs(args: Args) -> i32 {
 }
 
 pub fn awk(args: Args) -> i32 {
-    match super::tools::awk_run(args) {
+    match awk_run(args) {
         Ok(status) => status,
         Err(error) => fail("awk", error, 2),
     }
@@ -108,6 +108,14 @@ fn awk_run(args: Args) -> Result<i32, Box<dyn std::error::Error>> {
     let mut inputs: Vec<Box<dyn BufRead>> = Vec::new();
     let mut names = Vec::new();
     for name in operands {
+        // An assignment takes effect where it stands among the files; the
+        // crate knows only the start, which is right where it stands first.
+        if let Some((variable, value)) = name.split_once('=')
+            && is_name(variable)
+        {
+            interpreter.set_variable(variable, value);
+            continue;
+        }
         if name == "-" {
             inputs.push(Box::new(BufReader::new(std::io::stdin())));
         } else {
@@ -122,4 +130,13 @@ fn awk_run(args: Args) -> Result<i32, Box<dyn std::error::Error>> {
     }
     interpreter.set_filenames(names);
     Ok(interpreter.run(inputs, &mut std::io::stdout().lock())?)
+}
+
+/// Whether `text` is the name of an awk variable.
+fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes
+        .next()
+        .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

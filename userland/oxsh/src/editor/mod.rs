@@ -382,7 +382,7 @@ fn columns(labels: &[String], width: usize) -> String {
             line.push_str(&format!("{label:widest$}"));
         }
         out.push_str(line.trim_end());
-        out.push_str("\n");
+        out.push('\n');
     }
     out
 }

@@ -57,12 +57,68 @@ fn format(format_and_args: &[String], writer: impl Write) -> Result<(), brush_co
         // It has hard-coded expectation of backslash-style escaping instead of quoting.
         [fmt, arg] if fmt == "%q" => format_special_case_for_percent_q(None, arg, writer),
         [fmt, arg] if fmt == "~%q" => format_special_case_for_percent_q(Some("~"), arg, writer),
+        // uucore quotes the argument of %q, where bash puts backslashes.
+        [fmt, args @ ..] if fmt.contains("%q") => {
+            let (fmt, args) = quote_arguments(fmt, args);
+            format_via_uucore(&fmt, args.iter(), writer)
+        }
         // Handle format string with arguments using uucore
         [fmt, args @ ..] => format_via_uucore(fmt, args.iter(), writer),
         // Handle case with no format string (we shouldn't be able to get here since clap will
         // fail parsing when the format string is missing)
         [] => Err(ErrorKind::PrintfInvalidUsage("missing operand".into()).into()),
     }
+}
+
+/// Turns each `%q` into `%s`, and the arguments that belong to them into their quoted form.
+fn quote_arguments(format_string: &str, args: &[String]) -> (String, Vec<String>) {
+    // The conversions in order, for whether they quote; each takes one argument.
+    let mut quotes = vec![];
+    let mut rewritten = String::new();
+    let mut chars = format_string.chars().peekable();
+    while let Some(c) = chars.next() {
+        rewritten.push(c);
+        if c != '%' {
+            continue;
+        }
+        if chars.peek() == Some(&'%') {
+            rewritten.push('%');
+            chars.next();
+            continue;
+        }
+        for c in chars.by_ref() {
+            match c {
+                'q' => {
+                    quotes.push(true);
+                    rewritten.push('s');
+                    break;
+                }
+                '*' => {
+                    quotes.push(false);
+                    rewritten.push(c);
+                }
+                c => {
+                    rewritten.push(c);
+                    if c.is_alphabetic() {
+                        quotes.push(false);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    let args = args
+        .iter()
+        .zip(quotes.iter().cycle())
+        .map(|(arg, quote)| {
+            if *quote {
+                escape::quote_if_needed(arg, escape::QuoteMode::BackslashEscape).into_owned()
+            } else {
+                arg.clone()
+            }
+        })
+        .collect();
+    (rewritten, args)
 }
 
 fn format_special_case_for_percent_q(

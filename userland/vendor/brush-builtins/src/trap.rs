@@ -93,6 +93,12 @@ impl TrapCommand {
         signal: TrapSignal,
     ) {
         context.shell.traps_mut().remove_handlers(signal);
+        if let TrapSignal::Signal(signal) = signal
+            && !context.shell.is_subshell()
+        {
+            // Fails for signals that cannot be caught, which then had no trap.
+            let _ = brush_core::tasks::unwatch_signal(signal);
+        }
     }
 
     fn register_handler(
@@ -106,6 +112,12 @@ impl TrapCommand {
         let source_info = context.shell.call_stack().current_pos_as_source_info();
 
         for signal in signals {
+            if let TrapSignal::Signal(signal) = signal
+                && !context.shell.is_subshell()
+            {
+                // A trap for a signal that cannot be caught never runs, as in bash.
+                let _ = brush_core::tasks::watch_signal(signal, handler.is_empty());
+            }
             context.shell.traps_mut().register_handler(
                 signal,
                 handler.to_owned(),

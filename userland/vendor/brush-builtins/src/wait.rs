@@ -35,8 +35,12 @@ impl builtins::Command for WaitCommand {
         }
 
         // SIGINT ends the waiting, not what is waited for.
+        let traps = context.shell.trapped_signals();
         tokio::select! {
             result = self.wait(&mut context) => result,
+            signal = brush_core::Shell::<SE>::trapped_signal(traps) => {
+                Ok(ExecutionResult::new(u8::try_from(128 + signal).unwrap_or(u8::MAX)))
+            }
             _ = tokio::signal::ctrl_c() => Ok(ExecutionExitCode::Interrupted.into()),
         }
     }

@@ -404,6 +404,9 @@ impl Execute for ast::Pipeline {
             shell.set_last_exit_status(result.exit_code.into());
             return Ok(result);
         }
+        if let Some(result) = shell.run_pending_traps(params).await {
+            return Ok(result);
+        }
 
         // Capture current timing if so requested.
         let stopwatch = self
@@ -441,7 +444,8 @@ impl Execute for ast::Pipeline {
         // We reuse `suppress_errexit` here because bash suppresses the ERR trap in
         // exactly the same contexts it suppresses errexit (conditionals, `!`-prefixed
         // pipelines, etc.).
-        if !result.is_success() && !params.suppress_errexit && !self.bang {
+        if !result.is_success() && result.is_normal_flow() && !params.suppress_errexit && !self.bang
+        {
             if shell.traps().handles(crate::traps::TrapSignal::Err) {
                 shell
                     .invoke_trap_handler(crate::traps::TrapSignal::Err, &params)

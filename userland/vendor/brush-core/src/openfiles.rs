@@ -237,9 +237,11 @@ impl From<OpenFile> for Stdio {
             OpenFile::File(f) => f.into(),
             OpenFile::PipeReader(f) => f.into(),
             OpenFile::PipeWriter(f) => f.into(),
-            // NOTE: Custom streams cannot be converted to `Stdio`; we do our best here
-            // and return a null device instead.
-            OpenFile::Stream(_) => Self::null(),
+            // NOTE: Custom streams without a descriptor cannot be converted to `Stdio`; we do our
+            // best here and return a null device instead.
+            OpenFile::Stream(s) => s
+                .try_clone_to_owned()
+                .map_or_else(|_| Self::null(), Self::from),
         }
     }
 }

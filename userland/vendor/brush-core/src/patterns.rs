@@ -256,6 +256,7 @@ impl Pattern {
             vec![working_dir.to_path_buf()]
         };
 
+        let mut seen_glob = false;
         for component in components {
             if !component.iter().any(|piece| {
                 matches!(piece, PatternPiece::Pattern(_))
@@ -268,8 +269,13 @@ impl Pattern {
                         .collect::<String>();
                     sys::fs::push_path_for_pattern(p, &flattened);
                 }
+                // What a glob matched need not have the rest of the path below it.
+                if seen_glob {
+                    paths_so_far.retain(|p| p.symlink_metadata().is_ok());
+                }
                 continue;
             }
+            seen_glob = true;
 
             let current_paths = std::mem::take(&mut paths_so_far);
             for current_path in current_paths {

@@ -3,8 +3,10 @@
 //! Such code runs on a thread of its own (from tokio's pool for blocking work), because its
 //! reads and writes block: the commands at the two ends of a pipe must both make progress.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
 
 use crate::traps::TrapSignal;
 use crate::{ExecutionParameters, ExecutionResult, Shell, error, extensions, sys};
@@ -84,7 +86,110 @@ impl TaskControl {
     }
 }
 
+/// Signals that have arrived and whose traps have not run yet, one bit each.
+static PENDING: AtomicU64 = AtomicU64::new(0);
+
+/// What the signals with traps did before.
+static ORIGINAL: Mutex<Vec<(Signal, SigAction)>> = Mutex::new(Vec::new());
+
+extern "C" fn note_signal(number: i32) {
+    // Numbers of signals that can be trapped are below 32.
+    if let Some(bit) = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n)) {
+        PENDING.fetch_or(bit, Ordering::Relaxed);
+    }
+}
+
+/// Has `signal` noted for its trap, or ignored for an empty one. Fails for the signals that cannot
+/// be caught.
+pub fn watch_signal(signal: Signal, ignore: bool) -> Result<(), error::Error> {
+    let handler = if ignore {
+        SigHandler::SigIgn
+    } else {
+        SigHandler::Handler(note_signal)
+    };
+    let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler only sets a bit in an atomic, so it is async-signal-safe.
+    let before = unsafe { nix::sys::signal::sigaction(signal, &action) }?;
+    let mut original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if !original.iter().any(|(s, _)| *s == signal) {
+        original.push((signal, before));
+    }
+    Ok(())
+}
+
+/// Puts back what `signal` did before its trap was set.
+pub fn unwatch_signal(signal: Signal) -> Result<(), error::Error> {
+    let mut original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(at) = original.iter().position(|(s, _)| *s == signal) {
+        let (_, action) = original.remove(at);
+        // SAFETY: this handler was installed before.
+        unsafe { nix::sys::signal::sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
+/// The pending signals; none are pending afterwards.
+fn take_pending() -> Vec<Signal> {
+    if PENDING.load(Ordering::Relaxed) == 0 {
+        return Vec::new();
+    }
+    let bits = PENDING.swap(0, Ordering::Relaxed);
+    Signal::iterator()
+        .filter(|signal| bits & (1 << (*signal as i32)) != 0)
+        .collect()
+}
+
 impl<SE: extensions::ShellExtensions> Shell<SE> {
+    /// Runs the traps of the signals that have arrived. The result is one that the running code
+    /// must return, when a trap exits.
+    pub(crate) async fn run_pending_traps(
+        &mut self,
+        params: &ExecutionParameters,
+    ) -> Option<ExecutionResult> {
+        if self.is_subshell() {
+            return None;
+        }
+        for signal in take_pending() {
+            let trap = TrapSignal::Signal(signal);
+            let result = self.invoke_trap_handler(trap, params).await;
+            if let Ok(result) = result
+                && result.is_return_or_exit()
+            {
+                return Some(result);
+            }
+        }
+        None
+    }
+
+    /// Completes when a signal that has a trap arrives, with the signal's number.
+    pub async fn trapped_signal(traps: Vec<Signal>) -> i32 {
+        let mut waits = Vec::new();
+        for signal in traps {
+            let kind = tokio::signal::unix::SignalKind::from_raw(signal as i32);
+            if let Ok(mut listener) = tokio::signal::unix::signal(kind) {
+                waits.push(Box::pin(async move {
+                    listener.recv().await;
+                    signal as i32
+                }));
+            }
+        }
+        if waits.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        futures::future::select_all(waits).await.0
+    }
+
+    /// The signals that have a trap, other than to be ignored.
+    pub fn trapped_signals(&self) -> Vec<Signal> {
+        self.traps()
+            .iter_handlers()
+            .filter_map(|(signal, handler)| match signal {
+                TrapSignal::Signal(signal) if !handler.command.is_empty() => Some(signal),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Whether the code of this shell has been asked to stop; if so, the result with which it is
     /// to unwind.
     pub(crate) fn interruption(&self) -> Option<ExecutionResult> {
@@ -101,11 +206,18 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
         Some(result)
     }
 
-    /// A copy of this shell for a subshell: with everything but the EXIT trap, which is the
+    /// A copy of this shell for a subshell: with everything but the traps, which are the
     /// parent's to run.
     pub(crate) fn subshell(&self) -> Self {
         let mut subshell = self.clone();
-        subshell.traps_mut().remove_handlers(TrapSignal::Exit);
+        if subshell.traps().iter_handlers().next().is_some() {
+            subshell.traps_mut().remove_handlers(TrapSignal::Exit);
+            for signal in self.trapped_signals() {
+                subshell
+                    .traps_mut()
+                    .remove_handlers(TrapSignal::Signal(signal));
+            }
+        }
         subshell
     }
 

@@ -7,6 +7,9 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
     ///
     /// This currently includes invoking the `EXIT` trap handler, if any.
     pub async fn on_exit(&mut self) -> Result<(), error::Error> {
+        let params = self.default_exec_params();
+        let _ = self.run_pending_traps(&params).await;
+
         if self.traps.handles(TrapSignal::Exit) {
             self.invoke_trap_handler(TrapSignal::Exit, &self.default_exec_params())
                 .await?;
