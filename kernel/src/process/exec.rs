@@ -171,7 +171,8 @@ fn commit(task: &Arc<Task>, loaded: Loaded, files: Arc<FdTable>, comm: &[u8]) {
     let gained = loaded.secure;
     let uid = loaded.cred.uid;
     debug_assert_eq!(uid, task.cred().uid);
-    let old = core::mem::replace(&mut *task.cred.lock(), Arc::new(loaded.cred));
+    let cred = Arc::new(loaded.cred);
+    let old = core::mem::replace(&mut *task.cred.lock(), cred);
     drop(old);
     if gained {
         task.pdeath_signal.store(0, Ordering::Relaxed);

@@ -216,7 +216,8 @@ impl Task {
     /// Replaces what it acts as. The caller decided that it may.
     pub fn set_cred(&self, new: Credentials) {
         let to = new.uid;
-        let old = core::mem::replace(&mut *self.cred.lock(), Arc::new(new));
+        let new = Arc::new(new);
+        let old = core::mem::replace(&mut *self.cred.lock(), new);
         if old.uid != to {
             TREE.lock().move_user(old.uid, to);
         }
