@@ -16,6 +16,7 @@ use bootloader_api::BootInfo;
 use bootloader_api::info::MemoryRegionKind;
 use oxbow_handover::{KERNEL_BASE, PackageHeader};
 
+use crate::abi;
 use crate::arch::smp::{self, CpuMemory};
 use crate::arch::{
     self, acpi, apic, calibrate, clock, descriptor, early_serial, entry, fpu, ioapic, percpu,
@@ -140,6 +141,13 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     match root::start_first(options) {
         Ok(()) => {
             info!("{} started", options.init);
+            // It takes this signal for a wish to be switched off.
+            crate::power::on_power_button(|| {
+                if let Some(init) = process::find(1) {
+                    let wish = process::SigInfo::kernel(abi::SIGUSR2);
+                    process::signal::send_process(&init, wish);
+                }
+            });
             // The console is the programs' now; the ring keeps everything (dmesg).
             if options.log_level.is_none() {
                 crate::log::set_console_level(crate::log::Level::Error as u8);
