@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bootloader_api::BootInfo;
-use bootloader_api::info::MemoryRegionKind;
+use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 use oxbow_handover::{KERNEL_BASE, PackageHeader};
 
 use crate::abi;
@@ -92,8 +92,13 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
     if let Err(e) = sched::start() {
         panic!("no scheduler: {e:?}");
     }
+    let regions: &'static [MemoryRegion] = &boot_info.memory_regions;
     // What follows may sleep.
-    if let Err(e) = sched::spawn_kernel("boot", move || boot(&options, others)) {
+    if let Err(e) = sched::spawn_kernel("boot", move || {
+        boot(&options, others);
+        // What a large machine has beyond what it needs to boot.
+        frame::init_rest(regions);
+    }) {
         panic!("no boot thread: {e:?}");
     }
     sched::idle_loop()

@@ -108,6 +108,12 @@ impl<'a> Buddy<'a> {
         }
     }
 
+    /// Adds descriptors behind those there are: `descs` begins with the old ones.
+    pub fn extend(&mut self, descs: &'a [FrameDesc]) {
+        debug_assert!(descs.len() >= self.descs.len());
+        self.descs = descs;
+    }
+
     /// Frames free now.
     pub fn nr_free(&self) -> usize {
         self.nr_free
@@ -249,6 +255,20 @@ mod tests {
             got.push(f);
         }
         assert_eq!(got.len(), 22);
+    }
+
+    #[test]
+    fn frames_beyond_the_descriptors_do_not_exist_until_added() {
+        let d = descs(64);
+        // What is not yet initialised may look like a free block.
+        d[32].state.store(1 + 5, Relaxed);
+        let mut b = Buddy::new(&d[..32]);
+        b.free_frames(0, 32);
+        assert_eq!(b.alloc(6), None);
+        d[32].state.store(0, Relaxed);
+        b.extend(&d);
+        b.free_frames(32, 32);
+        assert_eq!(b.alloc(6), Some(0));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::addr::{PAGE_SIZE, PhysAddr};
 #[cfg(target_os = "none")]
-pub use pool::{desc, descs, free_kernel_frame, init, kernel_frame};
+pub use pool::{desc, descs, free_kernel_frame, init, init_rest, kernel_frame};
 
 /// No memory: the caller turns it into `ENOMEM`, reclaims, or picks an OOM victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

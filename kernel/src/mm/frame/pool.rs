@@ -40,7 +40,7 @@ static CACHES: [Cache; MAX_CPUS] = [const {
     }
 }; MAX_CPUS];
 
-/// All descriptors, by frame number.
+/// All descriptors, by frame number. Those of frames that were never free hold anything.
 pub fn descs() -> &'static [FrameDesc] {
     let ptr = DESCS.load(Ordering::Acquire);
     if ptr.is_null() {
@@ -59,51 +59,90 @@ pub fn desc(addr: PhysAddr) -> &'static FrameDesc {
     &descs()[(addr.0 >> PAGE_SHIFT) as usize]
 }
 
-/// Takes over the memory that the loader left free. Boot CPU, once.
+/// Usable memory as ranges of frame numbers, first and end.
+fn usable(regions: &[MemoryRegion]) -> impl Iterator<Item = (usize, usize)> {
+    regions
+        .iter()
+        .filter(|r| r.kind == MemoryRegionKind::Usable)
+        .map(|r| {
+            let start = r.start.max(LOW_MEMORY).div_ceil(PAGE_SIZE as u64);
+            (start as usize, (r.end >> PAGE_SHIFT) as usize)
+        })
+        .filter(|r| r.0 < r.1)
+}
+
+/// Frames that the descriptors lie in.
+static HOME: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+/// Frames from this number on wait for [`init_rest`].
+static DONE: AtomicUsize = AtomicUsize::new(0);
+/// Frames, holes included, that [`init`] takes over at once: more would delay the boot of a
+/// large machine for the sake of memory that it does not need yet.
+const AT_ONCE: usize = (512 << 20) / PAGE_SIZE;
+
+/// Takes over the first part of the memory that the loader left free. Boot CPU, once.
 ///
 /// # Safety
 /// The regions are the loader's: usable ones are free RAM that the direct map shows.
 pub unsafe fn init(regions: &[MemoryRegion]) -> Result<(), OutOfMemory> {
-    let usable = || {
-        regions
-            .iter()
-            .filter(|r| r.kind == MemoryRegionKind::Usable)
-            .map(|r| {
-                let start = r.start.max(LOW_MEMORY).next_multiple_of(PAGE_SIZE as u64);
-                (start, r.end & !(PAGE_SIZE as u64 - 1))
-            })
-            .filter(|r| r.0 < r.1)
-    };
-    let end = usable().map(|r| r.1).max().ok_or(OutOfMemory)?;
-    let nr = (end >> PAGE_SHIFT) as usize;
-    let bytes = (nr * size_of::<FrameDesc>()).next_multiple_of(PAGE_SIZE) as u64;
+    let end = usable(regions).map(|r| r.1).max().ok_or(OutOfMemory)?;
+    let pages = (end * size_of::<FrameDesc>()).div_ceil(PAGE_SIZE);
     // The smallest region that holds the array, so that large ones stay whole.
-    let home = usable()
-        .filter(|r| r.1 - r.0 >= bytes)
+    let home = usable(regions)
+        .filter(|r| r.1 - r.0 >= pages)
         .min_by_key(|r| r.1 - r.0)
         .ok_or(OutOfMemory)?
         .0;
-    let array = PhysAddr(home).as_mut_ptr::<FrameDesc>();
-    for page in (0..bytes as usize).step_by(PAGE_SIZE) {
-        // SAFETY: usable memory that nobody else has; page-aligned.
-        unsafe { super::zero_page(array.cast::<u8>().add(page)) };
-    }
-    NR_DESCS.store(nr, Ordering::Relaxed);
+    HOME[0].store(home, Ordering::Relaxed);
+    HOME[1].store(home + pages, Ordering::Relaxed);
+    let total: usize = usable(regions).map(|r| r.1 - r.0).sum();
+    TOTAL.store(total, Ordering::Relaxed);
+    RESERVE.store((total / 64).clamp(256, 4096), Ordering::Relaxed);
+    let array = PhysAddr((home as u64) << PAGE_SHIFT).as_mut_ptr::<FrameDesc>();
+    NR_DESCS.store(end, Ordering::Relaxed);
     DESCS.store(array, Ordering::Release);
-    let mut buddy = Buddy::new(descs());
-    for (start, end) in usable() {
-        let start = if start == home { start + bytes } else { start };
-        buddy.free_frames(
-            (start >> PAGE_SHIFT) as u32,
-            ((end - start) >> PAGE_SHIFT) as usize,
-        );
-    }
-    let free = buddy.nr_free();
-    TOTAL.store(free + (bytes >> PAGE_SHIFT) as usize, Ordering::Relaxed);
-    FREE.store(free, Ordering::Relaxed);
-    RESERVE.store((free / 64).clamp(256, 4096), Ordering::Relaxed);
-    *BUDDY.lock() = Some(buddy);
+    *BUDDY.lock() = Some(Buddy::new(&[]));
+    add(regions, AT_ONCE.min(end));
     Ok(())
+}
+
+/// Takes over the rest of the memory, piece by piece. Once, in a thread, with the regions
+/// that [`init`] had.
+pub fn init_rest(regions: &[MemoryRegion]) {
+    const PIECE: usize = (128 << 20) / PAGE_SIZE;
+    let end = NR_DESCS.load(Ordering::Relaxed);
+    while DONE.load(Ordering::Relaxed) < end {
+        add(regions, (DONE.load(Ordering::Relaxed) + PIECE).min(end));
+    }
+}
+
+/// Takes over usable frames from `DONE` up to `end`. One caller at a time.
+fn add(regions: &[MemoryRegion], end: usize) {
+    let begin = DONE.load(Ordering::Relaxed);
+    let array = DESCS.load(Ordering::Relaxed);
+    // SAFETY: `init` made the array as long as all frames; descriptors from `DONE` on are
+    // this caller's until the allocator gets them.
+    unsafe { array.add(begin).write_bytes(0, end - begin) };
+    // SAFETY: the descriptors up to `end` are initialised, and live for ever.
+    let known = unsafe { core::slice::from_raw_parts(array, end) };
+    let home = (
+        HOME[0].load(Ordering::Relaxed),
+        HOME[1].load(Ordering::Relaxed),
+    );
+    // Cannot fail: `init` put the allocator there.
+    let _ = with_buddy(|buddy| {
+        buddy.extend(known);
+        for (first, last) in usable(regions) {
+            // Around the descriptors themselves.
+            for (first, last) in [(first, last.min(home.0)), (first.max(home.1), last)] {
+                let (first, last) = (first.max(begin), last.min(end));
+                if first < last {
+                    buddy.free_frames(first as u32, last - first);
+                }
+            }
+        }
+        Some(())
+    });
+    DONE.store(end, Ordering::Relaxed);
 }
 
 fn with_buddy<R>(f: impl FnOnce(&mut Buddy<'static>) -> Option<R>) -> Result<R, OutOfMemory> {
