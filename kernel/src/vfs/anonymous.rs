@@ -80,6 +80,8 @@ impl Inode for Object {
             // Sockets and the like have no way in by name.
             return Err(Errno::ENXIO);
         };
+        // Unlike a FIFO, a pipe is not waited for: its other end is open or was closed for good.
+        let flags = flags | abi::O_NONBLOCK;
         pipe::open_fifo(end.pipe(), flags, Arc::new(Again(self.0.clone()))).map(Some)
     }
 }

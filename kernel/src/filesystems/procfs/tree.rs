@@ -14,6 +14,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{DirSink, File};
 use crate::process;
+use crate::time::{self, NS_PER_SEC};
 use crate::vfs::inode::dt;
 use crate::vfs::{Attr, Inode, Path, Perm, SetAttr, Timestamp};
 
@@ -223,13 +224,26 @@ fn find_fixed(items: &'static [Item], name: &[u8]) -> Result<Arc<dyn Inode>> {
     item.map(|i| inode(Node::Fixed(i))).ok_or(Errno::ENOENT)
 }
 
+impl ProcInode {
+    /// When the process started, or the kernel.
+    fn born(&self) -> Timestamp {
+        let since_boot = self.node.who().map_or(0, |who| who.process.start_ns());
+        let boot = time::realtime_ns().saturating_sub(time::now_ns());
+        let ns = boot + since_boot;
+        Timestamp {
+            sec: (ns / NS_PER_SEC) as i64,
+            nsec: (ns % NS_PER_SEC) as u32,
+        }
+    }
+}
+
 impl Inode for ProcInode {
     fn as_any(&self) -> &dyn Any {
         self
     }
     fn attr(&self) -> Result<Attr> {
         let perm = self.perm();
-        let now = Timestamp::now();
+        let born = self.born();
         let nlink = match &self.node {
             Node::Root => 2 + process::info::counts().0 as u32,
             _ if perm.mode & abi::S_IFMT == abi::S_IFDIR => 2,
@@ -248,9 +262,9 @@ impl Inode for ProcInode {
             nlink,
             size,
             block_size: 1024,
-            atime: now,
-            mtime: now,
-            ctime: now,
+            atime: born,
+            mtime: born,
+            ctime: born,
             ..Attr::default()
         })
     }
