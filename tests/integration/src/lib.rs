@@ -17,6 +17,29 @@ pub fn c_program(name: &str) -> PathBuf {
     out
 }
 
+/// Compiles `programs/NAME.rs` to a static musl binary named NAME; returns its path.
+pub fn rust_program(name: &str) -> PathBuf {
+    let source = top().join(format!("tests/integration/programs/{name}.rs"));
+    let folder = std::env::temp_dir().join(format!("oxbow-rust-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let out = folder.join(name);
+    let (source, out_text) = (source.to_string_lossy().into_owned(), out.to_string_lossy());
+    let target = "x86_64-unknown-linux-musl";
+    host(
+        "rustc",
+        &[
+            "--edition=2024",
+            "-O",
+            "--target",
+            target,
+            "-o",
+            &out_text,
+            &source,
+        ],
+    );
+    out
+}
+
 /// A disk with the C programs `names` at its root.
 pub fn disk_of_c_programs(names: &[&str]) -> DataDisk {
     let built: Vec<PathBuf> = names.iter().map(|n| c_program(n)).collect();

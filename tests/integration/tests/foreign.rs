@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oxbow_harness::{Config, DataDisk, Machine};
-use oxbow_integration::c_program;
+use oxbow_integration::{c_program, rust_program};
 
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && cp $(find /mnt -maxdepth 1 -type f) /tmp && cd /tmp";
 
@@ -85,6 +85,17 @@ fn memory_pressure_loses_nothing_and_kills_the_right_one() {
         .collect();
     assert_eq!((said.as_str(), done.status), (want, 0));
     assert_eq!(m.ok("echo alive"), "alive\n");
+}
+
+#[test]
+fn threaded_rust_program() {
+    let program = rust_program("threads");
+    let disk = DataDisk::new(32, &[(&program, "threads")]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    // Beside the standard output, the panic message shows that standard error works.
+    let script = "./threads one three 2>/tmp/err; echo $?; grep -c 'on purpose' /tmp/err";
+    assert_eq!(m.run_for(script, 60).text, on_linux(&program, script));
 }
 
 /// Scripts that run mostly inside busybox, with its own applets.
