@@ -115,6 +115,36 @@ struct Pending {
     queue: WaitQueue,
 }
 
+impl Pending {
+    /// Submits a request whose outcome [`Pending::wait`] returns.
+    fn submit(
+        dev: &Arc<dyn BlockDevice>,
+        op: Op,
+        sector: u64,
+        segments: Vec<Segment>,
+    ) -> Arc<Pending> {
+        let pending = Arc::new(Pending {
+            result: IrqLock::new(Rank::Leaf, None),
+            queue: WaitQueue::new(),
+        });
+        let theirs = pending.clone();
+        dev.submit(Request {
+            op,
+            sector,
+            segments,
+            done: alloc::boxed::Box::new(move |result| {
+                *theirs.result.lock() = Some(result);
+                theirs.queue.wake_all();
+            }),
+        });
+        pending
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.queue.wait_until(|| *self.result.lock())
+    }
+}
+
 /// Submits and sleeps until done.
 pub fn submit_and_wait(
     dev: &Arc<dyn BlockDevice>,
@@ -122,47 +152,57 @@ pub fn submit_and_wait(
     sector: u64,
     segments: Vec<Segment>,
 ) -> Result<()> {
-    let pending = Arc::new(Pending {
-        result: IrqLock::new(Rank::Leaf, None),
-        queue: WaitQueue::new(),
-    });
-    let theirs = pending.clone();
-    dev.submit(Request {
-        op,
-        sector,
-        segments,
-        done: alloc::boxed::Box::new(move |result| {
-            *theirs.result.lock() = Some(result);
-            theirs.queue.wake_all();
-        }),
-    });
-    pending.queue.wait_until(|| *pending.result.lock())
+    Pending::submit(dev, op, sector, segments).wait()
+}
+
+/// A read of a few kernel bytes that is under way.
+struct Reading {
+    segments: Vec<Segment>,
+    len: usize,
+    pending: Arc<Pending>,
+}
+
+impl Reading {
+    /// Starts to read `len` bytes (whole sectors, at most 1 MiB) from `sector`.
+    fn start(dev: &Arc<dyn BlockDevice>, sector: u64, len: usize) -> Result<Reading> {
+        const PAGE: usize = crate::mm::PAGE_SIZE;
+        if len == 0 || len > 1 << 20 || !(len as u64).is_multiple_of(SECTOR_BYTES) {
+            return Err(Errno::EINVAL);
+        }
+        let mut segments = Vec::new();
+        for at in (0..len).step_by(PAGE) {
+            segments.push(Segment {
+                frame: FrameRef::alloc_zeroed(crate::mm::frame::Purpose::Kernel)?,
+                offset: 0,
+                len: (len - at).min(PAGE) as u32,
+            });
+        }
+        let pending = Pending::submit(dev, Op::Read, sector, segments.clone());
+        Ok(Reading {
+            segments,
+            len,
+            pending,
+        })
+    }
+
+    /// Sleeps until it is done.
+    fn finish(self) -> Result<Vec<u8>> {
+        self.pending.wait()?;
+        let mut out = Vec::new();
+        out.try_reserve_exact(self.len).map_err(|_| Errno::ENOMEM)?;
+        for s in &self.segments {
+            // SAFETY: the frame is ours alone again: the request is done.
+            let bytes = unsafe { core::slice::from_raw_parts(s.frame.as_ptr(), s.len as usize) };
+            out.extend_from_slice(bytes);
+        }
+        Ok(out)
+    }
 }
 
 /// Reads `len` bytes (whole sectors, at most 1 MiB) from `sector`, for partition tables and
 /// superblocks.
 pub fn read_bytes(dev: &Arc<dyn BlockDevice>, sector: u64, len: usize) -> Result<Vec<u8>> {
-    const PAGE: usize = crate::mm::PAGE_SIZE;
-    if len == 0 || len > 1 << 20 || !(len as u64).is_multiple_of(SECTOR_BYTES) {
-        return Err(Errno::EINVAL);
-    }
-    let mut segments = Vec::new();
-    for at in (0..len).step_by(PAGE) {
-        segments.push(Segment {
-            frame: FrameRef::alloc_zeroed(crate::mm::frame::Purpose::Kernel)?,
-            offset: 0,
-            len: (len - at).min(PAGE) as u32,
-        });
-    }
-    submit_and_wait(dev, Op::Read, sector, segments.clone())?;
-    let mut out = Vec::new();
-    out.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
-    for s in &segments {
-        // SAFETY: the frame is ours alone again: the request is done.
-        let bytes = unsafe { core::slice::from_raw_parts(s.frame.as_ptr(), s.len as usize) };
-        out.extend_from_slice(bytes);
-    }
-    Ok(out)
+    Reading::start(dev, sector, len)?.finish()
 }
 
 #[cfg(test)]

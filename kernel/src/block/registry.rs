@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::partition::{
     GptHeader, Guid, LINUX_ROOT_X86_64, Mbr, Partition, PartitionDevice, parse_logical, parse_mbr,
 };
-use super::{BlockDevice, SECTOR_BYTES, read_bytes};
+use super::{BlockDevice, Reading, SECTOR_BYTES, read_bytes};
 use crate::sync::{Rank, SpinLock};
 
 /// Major number of the disks (Linux's range for dynamic block majors).
@@ -39,6 +39,10 @@ pub struct Ext2Id {
 /// All devices, in the order they were found.
 static DISKS: SpinLock<Vec<Arc<Disk>>> = SpinLock::new(Rank::Object, Vec::new());
 
+/// Sectors read at once from the start of a disk: table, its entries where they usually are,
+/// and a superblock.
+const HEAD_SECTORS: u64 = 34;
+
 /// Registers a disk and the partitions on it. May sleep: reads the partition table.
 /// A disk whose table cannot be read is registered without partitions.
 pub fn register(device: Arc<dyn BlockDevice>) {
@@ -48,39 +52,64 @@ pub fn register(device: Arc<dyn BlockDevice>) {
         .filter(|d| d.partition.is_none())
         .count() as u32;
     let minor = index * MINORS;
-    let whole = Arc::new(Disk {
-        ext2: ext2_id(&device),
+    let sectors = device.nr_sectors().min(HEAD_SECTORS);
+    let head = read_bytes(&device, 0, (sectors * SECTOR_BYTES) as usize).unwrap_or_else(|e| {
+        warn!(
+            "{}: the partition table cannot be read: {e:?}",
+            device.name()
+        );
+        Vec::new()
+    });
+    let at = |sector: u64, len: usize| {
+        let start = (sector * SECTOR_BYTES) as usize;
+        head.get(start..start + len)
+    };
+    let mut fresh = alloc::vec![Arc::new(Disk {
+        ext2: at(SUPERBLOCK_SECTOR, SUPERBLOCK_BYTES).and_then(parse_superblock),
         device: device.clone(),
         number: (MAJOR, minor),
         partition: None,
-    });
-    DISKS.lock().push(whole);
-    for p in read_table(&device) {
-        let Some(part) = PartitionDevice::new(&device, &p) else {
-            warn!(
-                "{}: partition {} lies outside the disk",
-                device.name(),
-                p.number
-            );
-            continue;
-        };
-        if p.number >= MINORS {
-            warn!(
-                "{}: partition {} has no number left",
-                device.name(),
-                p.number
-            );
-            continue;
-        }
-        let part: Arc<dyn BlockDevice> = part;
-        let disk = Arc::new(Disk {
-            ext2: ext2_id(&part),
+    })];
+    // All superblocks are asked for before the first is waited for.
+    let partitions: Vec<_> = read_table(&device, &head)
+        .into_iter()
+        .filter(|p| {
+            let numbered = p.number < MINORS;
+            if !numbered {
+                warn!(
+                    "{}: partition {} has no number left",
+                    device.name(),
+                    p.number
+                );
+            }
+            numbered
+        })
+        .filter_map(|p| {
+            let Some(part) = PartitionDevice::new(&device, &p) else {
+                warn!(
+                    "{}: partition {} lies outside the disk",
+                    device.name(),
+                    p.number
+                );
+                return None;
+            };
+            let part: Arc<dyn BlockDevice> = part;
+            let reading = (part.nr_sectors() > SUPERBLOCK_SECTOR + 1)
+                .then(|| Reading::start(&part, SUPERBLOCK_SECTOR, SUPERBLOCK_BYTES).ok())
+                .flatten();
+            Some((p, part, reading))
+        })
+        .collect();
+    for (p, part, reading) in partitions {
+        let superblock = reading.and_then(|r| r.finish().ok());
+        fresh.push(Arc::new(Disk {
+            ext2: superblock.as_deref().and_then(parse_superblock),
             device: part,
             number: (MAJOR, minor + p.number),
             partition: Some(p),
-        });
-        DISKS.lock().push(disk);
+        }));
     }
+    DISKS.lock().extend(fresh);
 }
 
 /// All devices, in the order they were found, partitions behind their disk.
@@ -163,12 +192,12 @@ fn to_guid(mut uuid: [u8; 16]) -> Guid {
     uuid
 }
 
-/// Looks at the superblock (ext2, Revision 1: s_magic, s_uuid, s_volume_name).
-fn ext2_id(device: &Arc<dyn BlockDevice>) -> Option<Ext2Id> {
-    if device.nr_sectors() < 4 {
-        return None;
-    }
-    let block = read_bytes(device, 2, 1024).ok()?;
+/// Where ext2's superblock is, in sectors and bytes.
+const SUPERBLOCK_SECTOR: u64 = 2;
+const SUPERBLOCK_BYTES: usize = 1024;
+
+/// What a superblock says (ext2, Revision 1: s_magic, s_uuid, s_volume_name).
+fn parse_superblock(block: &[u8]) -> Option<Ext2Id> {
     if block.get(56..58)? != [0x53, 0xef] {
         return None;
     }
@@ -180,15 +209,13 @@ fn ext2_id(device: &Arc<dyn BlockDevice>) -> Option<Ext2Id> {
     })
 }
 
-fn read_table(device: &Arc<dyn BlockDevice>) -> Vec<Partition> {
-    let Ok(first) = read_bytes(device, 0, SECTOR_BYTES as usize) else {
-        warn!("{}: the partition table cannot be read", device.name());
-        return Vec::new();
-    };
-    match parse_mbr(&first) {
+/// The partitions of a disk that starts with `head`.
+fn read_table(device: &Arc<dyn BlockDevice>, head: &[u8]) -> Vec<Partition> {
+    match head.get(..SECTOR_BYTES as usize).and_then(parse_mbr) {
         Some(Mbr::Protective) => {
             let last = device.nr_sectors() - 1;
-            read_gpt(device, 1)
+            parse_head(head)
+                .or_else(|| read_gpt(device, 1))
                 .or_else(|| {
                     warn!("{}: primary partition table is damaged", device.name());
                     read_gpt(device, last)
@@ -203,6 +230,14 @@ fn read_table(device: &Arc<dyn BlockDevice>) -> Vec<Partition> {
         }
         None => Vec::new(),
     }
+}
+
+/// A GPT that lies whole in what was read already.
+fn parse_head(head: &[u8]) -> Option<Vec<Partition>> {
+    let sector = SECTOR_BYTES as usize;
+    let header = GptHeader::parse(head.get(sector..2 * sector)?, 1)?;
+    let start = usize::try_from(header.entries_at.checked_mul(SECTOR_BYTES)?).ok()?;
+    header.entries(head.get(start..)?)
 }
 
 fn read_gpt(device: &Arc<dyn BlockDevice>, at: u64) -> Option<Vec<Partition>> {
@@ -280,6 +315,41 @@ mod tests {
             choose_root(&disks[..3], None).unwrap().device.name(),
             "vda1"
         );
+    }
+
+    #[test]
+    fn partitions_are_registered_with_their_labels() {
+        let ram = RamDisk::new("zz", 4096);
+        {
+            let mut bytes = ram.bytes.lock().unwrap();
+            bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+            for (i, (start, len)) in [(100u32, 50u32), (200, 100), (4000, 1000)]
+                .iter()
+                .enumerate()
+            {
+                let at = 446 + 16 * i;
+                bytes[at + 4] = 0x83;
+                bytes[at + 8..at + 12].copy_from_slice(&start.to_le_bytes());
+                bytes[at + 12..at + 16].copy_from_slice(&len.to_le_bytes());
+            }
+            let superblock = 200 * 512 + 1024;
+            bytes[superblock + 56..superblock + 58].copy_from_slice(&[0x53, 0xef]);
+            bytes[superblock + 120..superblock + 125].copy_from_slice(b"label");
+        }
+        register(ram.clone());
+        let names: Vec<_> = disks()
+            .iter()
+            .map(|d| String::from(d.device.name()))
+            .filter(|n| n.starts_with("zz"))
+            .collect();
+        assert_eq!(names, ["zz", "zz1", "zz2"]);
+        let second = find("zz2").unwrap();
+        assert_eq!(second.ext2.as_ref().unwrap().label, "label");
+        assert!(find("zz1").unwrap().ext2.is_none());
+        let (major, minor) = second.number;
+        assert_eq!(by_number(major, minor).unwrap().device.name(), "zz2");
+        // One read for the table, one for each partition.
+        assert_eq!(ram.log.lock().unwrap().len(), 3);
     }
 
     #[test]

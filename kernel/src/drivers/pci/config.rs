@@ -73,6 +73,36 @@ pub enum Bar {
     },
 }
 
+/// Where a base address register points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarBase {
+    /// Physical address of memory.
+    Memory(u64),
+    /// First I/O port.
+    Io(u16),
+}
+
+/// Where BAR `index` (0 to 5) points; `None` when it has no address or is no BAR. Cheap: finding
+/// the length as well ([`bar`]) makes a hypervisor rebuild its memory map several times.
+pub fn bar_base(space: &impl ConfigSpace, index: u8) -> Option<BarBase> {
+    if index > 5 {
+        return None;
+    }
+    let offset = reg::BAR0 + 4 * index;
+    let low = space.read(offset);
+    if low & 1 != 0 {
+        let port = (low & 0xfffc) as u16;
+        return (port != 0).then_some(BarBase::Io(port));
+    }
+    let high = match low >> 1 & 3 {
+        0 => 0,
+        2 if index < 5 => space.read(offset + 4),
+        _ => return None,
+    };
+    let base = u64::from(high) << 32 | u64::from(low & !0xf);
+    (base != 0).then_some(BarBase::Memory(base))
+}
+
 /// Reads BAR `index` (0 to 5) and finds its length by writing ones (6.2.5.1). `None` when it
 /// is not implemented, has no address, or is the upper half of another. The device must
 /// not be in use: its decoding is off meanwhile.
@@ -215,6 +245,11 @@ pub(super) mod tests {
                 len: 0x4000
             })
         );
+        assert_eq!(bar_base(&f, 0), Some(BarBase::Io(0xc000)));
+        assert_eq!(bar_base(&f, 1), Some(BarBase::Memory(0xfebd_1000)));
+        assert_eq!(bar_base(&f, 2), Some(BarBase::Memory(0x1_fe00_0000)));
+        assert_eq!(bar_base(&f, 4), None);
+        assert_eq!(bar_base(&f, 6), None);
         assert_eq!(bar(&f, 4), None);
         assert_eq!(bar(&f, 6), None);
         assert_eq!(f.read(0x10), 0xc001);

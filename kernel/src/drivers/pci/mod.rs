@@ -137,6 +137,11 @@ impl Function {
         config::bar(self, index)
     }
 
+    /// Where base address register `index` points; see [`config::bar_base`].
+    pub fn bar_base(&self, index: u8) -> Option<config::BarBase> {
+        config::bar_base(self, index)
+    }
+
     /// The first capability with this id.
     pub fn capability(&self, id: u8) -> Option<config::Capability> {
         config::capabilities(self).find(|c| c.id == id)

@@ -1,7 +1,7 @@
 //! MSI-X: a device's own table of interrupt messages (PCI Local Bus 3.0, 6.8.2).
 
 use super::Function;
-use super::config::{Bar, ConfigSpace, command, reg};
+use super::config::{BarBase, ConfigSpace, command, reg};
 use crate::arch::interrupts::{MsiMessage, msi_message};
 use crate::mm::{PhysAddr, VirtAddr, mmio};
 
@@ -27,14 +27,12 @@ impl MsixTable {
         let entries = (control & 0x7ff) + 1;
         let place = function.read(at.checked_add(4)?);
         let offset = u64::from(place & !7);
-        let Some(Bar::Memory { base, len }) = function.bar((place & 7) as u8) else {
+        let Some(BarBase::Memory(base)) = function.bar_base((place & 7) as u8) else {
             return None;
         };
         let bytes = u64::from(entries) * ENTRY_BYTES;
-        if offset.checked_add(bytes)? > len {
-            return None;
-        }
-        let table = mmio::map(PhysAddr(base + offset), bytes as usize).ok()?;
+        let place = PhysAddr(base.checked_add(offset)?);
+        let table = mmio::map(place, bytes as usize).ok()?;
         function.enable();
         let table = MsixTable {
             function: *function,

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use super::queue::{MAX_SIZE, Queue};
 use crate::arch::interrupts::{Handler, allocate_vector};
 use crate::arch::regs::{inb, inl, inw, outb, outl, outw};
-use crate::drivers::pci::config::{Bar, ConfigSpace, capabilities};
+use crate::drivers::pci::config::{BarBase, ConfigSpace, capabilities};
 use crate::drivers::pci::{Function, MsixTable};
 use crate::mm::{PhysAddr, VirtAddr, mmio};
 
@@ -207,15 +207,16 @@ fn map_window(f: &Function, cap: u8) -> Option<Window> {
     let bar = f.read8(cap.checked_add(4)?);
     let offset = f.read(cap.checked_add(8)?);
     let len = f.read(cap.checked_add(12)?);
-    let Some(Bar::Memory { base, len: bar_len }) = f.bar(bar) else {
+    let Some(BarBase::Memory(base)) = f.bar_base(bar) else {
         return None;
     };
     // Notify windows may span megabytes; no more than what queues use is mapped.
     let len = len.min(0x10000);
-    if u64::from(offset) + u64::from(len) > bar_len || len == 0 {
+    if len == 0 {
         return None;
     }
-    let base = mmio::map(PhysAddr(base + u64::from(offset)), len as usize).ok()?;
+    let at = PhysAddr(base.checked_add(offset.into())?);
+    let base = mmio::map(at, len as usize).ok()?;
     Some(Window { base, len })
 }
 
@@ -254,8 +255,8 @@ impl Transport {
         function.enable();
         let registers = match find_modern(function) {
             Some(r) => r,
-            None => match function.bar(0) {
-                Some(Bar::Io { port, len }) if len >= 24 => Registers::Legacy { port },
+            None => match function.bar_base(0) {
+                Some(BarBase::Io(port)) => Registers::Legacy { port },
                 _ => return Err(SetupError::BadRegisters),
             },
         };
