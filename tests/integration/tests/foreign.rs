@@ -98,6 +98,26 @@ fn threaded_rust_program() {
     assert_eq!(m.run_for(script, 60).text, on_linux(&program, script));
 }
 
+/// Random file operations through calls and mappings match a model while memory is short.
+#[test]
+fn file_operations_match_a_model_under_pressure() {
+    let fsx = c_program("fsx");
+    let name = fsx
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let disk = DataDisk::new(32, &[(&fsx, &name)]);
+    let config = Config {
+        memory_mib: 64,
+        ..Config::default()
+    };
+    let mut m = Machine::boot(&config.with_disk(&disk));
+    m.ok(MOUNT);
+    let done = m.run_for(&format!("cd /var/tmp && /tmp/{name} 6 2000"), 180);
+    assert_eq!((done.text.as_str(), done.status), ("fsx: 0 bad\n", 0));
+}
+
 /// Scripts that run mostly inside busybox, with its own applets.
 const BUSYBOX: &[&str] = &[
     "./busybox echo hello | ./busybox tr a-z A-Z",
