@@ -43,7 +43,7 @@ pub(super) fn io_file(fd: i32) -> Result<Arc<OpenFile>> {
     Ok(of)
 }
 
-fn vector(iov: UserPtr<abi::iovec>, count: usize) -> Result<Vec<UserRange>> {
+pub(super) fn vector(iov: UserPtr<abi::iovec>, count: usize) -> Result<Vec<UserRange>> {
     if count > IOV_MAX {
         return Err(Errno::EINVAL);
     }

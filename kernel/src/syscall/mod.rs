@@ -11,6 +11,7 @@ mod net;
 mod poll;
 mod prctl;
 mod process;
+mod remote;
 mod sched;
 mod signal;
 mod system;

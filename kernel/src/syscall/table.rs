@@ -10,8 +10,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Row, cred, file, fs, futex, memory, net, poll, prctl, process, sched, signal, system, time,
-    timer,
+    Row, cred, file, fs, futex, memory, net, poll, prctl, process, remote, sched, signal, system,
+    time, timer,
 };
 use crate::abi;
 use crate::mm::UserAddr;
@@ -179,6 +179,8 @@ table! {
     __NR_mlockall "mlockall" = memory::mlockall [] (flags: u32);
     __NR_munlockall "munlockall" = memory::munlockall [] ();
     __NR_membarrier "membarrier" = memory::membarrier [] (command: u32, flags: u32, cpu: i32);
+    __NR_process_vm_readv "process_vm_readv" = remote::process_vm_readv [] (pid: i32, local: UserPtr<abi::iovec>, local_count: usize, remote: UserPtr<abi::iovec>, remote_count: usize, flags: u64);
+    __NR_process_vm_writev "process_vm_writev" = remote::process_vm_writev [] (pid: i32, local: UserPtr<abi::iovec>, local_count: usize, remote: UserPtr<abi::iovec>, remote_count: usize, flags: u64);
     // ---- process ----
     __NR_fork "fork" = process::fork [args] ();
     __NR_vfork "vfork" = process::vfork [args] ();

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -155,6 +156,27 @@ static void forks(void) {
     SHOW(WEXITSTATUS(status));
 }
 
+static void remote(void) {
+    char *p = anon(3), mine[16] = "from the parent";
+    int go[2], status;
+    munmap(p + 2 * PAGE, PAGE); mprotect(p + PAGE, PAGE, PROT_READ);
+    strcpy(p, "from the child");
+    SHOW(pipe(go));
+    pid_t pid = fork();
+    if (pid == 0) { char c; close(go[1]); if (read(go[0], &c, 1)) _exit(9); _exit(!strcmp(p + 100, "from the parent")); }
+    char got[16] = { 0 };
+    struct iovec here = { got, 15 }, there = { p, 15 }, source = { mine, 16 }, target = { p + 100, 16 }, gone = { p + 2 * PAGE - 4, 15 }, fixed = { p + PAGE, 4 };
+    SHOW(process_vm_readv(pid, &here, 1, &there, 1, 0)); printf("%s\n", got);
+    SHOW(process_vm_readv(pid, &here, 1, &gone, 1, 0));
+    SHOW(process_vm_writev(pid, &source, 1, &target, 1, 0));
+    SHOW(process_vm_writev(pid, &source, 1, &fixed, 1, 0));
+    SHOW(process_vm_readv(pid, &here, 1, &there, 1, 1));
+    SHOW(process_vm_readv(99999999, &here, 1, &there, 1, 0));
+    close(go[1]);
+    wait(&status);
+    SHOW(WEXITSTATUS(status)); SHOW(p[100]);
+}
+
 static void moves(void) {
     char *p = anon(8);
     for (int i = 0; i < 8; i++) p[i * PAGE] = i + 1;
@@ -232,7 +254,7 @@ int main(void) {
     sigaltstack(&stack, 0);
     sigaction(SIGSEGV, &action, 0); sigaction(SIGBUS, &action, 0);
     setvbuf(stdout, 0, _IOLBF, 0);
-    errors(); protection(); files(); forks(); moves(); stacks(); threads();
+    errors(); protection(); files(); forks(); remote(); moves(); stacks(); threads();
     printf("end\n");
     return 0;
 }
