@@ -11,14 +11,15 @@ struct StopwatchTime {
 }
 
 impl StopwatchTime {
-    #[allow(clippy::unchecked_time_subtraction)]
+    /// Saturating, as neither clock need be strictly monotonic.
     fn minus(&self, other: &Self) -> Result<StopwatchTiming, error::Error> {
-        let user = (self.self_user - other.self_user) + (self.children_user - other.children_user);
-        let system =
-            (self.self_system - other.self_system) + (self.children_system - other.children_system);
+        let user = self.self_user.saturating_sub(other.self_user)
+            + self.children_user.saturating_sub(other.children_user);
+        let system = self.self_system.saturating_sub(other.self_system)
+            + self.children_system.saturating_sub(other.children_system);
 
         Ok(StopwatchTiming {
-            wall: self.now.duration_since(other.now)?,
+            wall: self.now.duration_since(other.now).unwrap_or_default(),
             user,
             system,
         })
