@@ -292,6 +292,7 @@ fn first_task(
         sig: IrqLock::new(Rank::Process, ProcSig::new(actions)),
         limits: SpinLock::new(Rank::Leaf, limits),
         exec: SpinLock::new(Rank::Leaf, exec),
+        uid: AtomicU32::new(loaded.cred.uid),
         last_comm: SpinLock::new(Rank::Leaf, [0; 16]),
         last_cred: Slot::new(None),
         dead_usage: SpinLock::new(Rank::Leaf, (Usage::default(), Usage::default())),

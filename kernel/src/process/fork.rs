@@ -415,6 +415,7 @@ fn new_process(parent: &Task, pid: Pid, flags: u64, space: Arc<AddressSpace>) ->
         sig: IrqLock::new(Rank::Process, ProcSig::new(actions)),
         limits: SpinLock::new(Rank::Leaf, limits),
         exec: SpinLock::new(Rank::Leaf, exec),
+        uid: AtomicU32::new(parent.cred().uid),
         last_comm: SpinLock::new(Rank::Leaf, [0; 16]),
         last_cred: Slot::new(None),
         dead_usage: SpinLock::new(Rank::Leaf, (Usage::default(), Usage::default())),

@@ -218,6 +218,7 @@ impl Task {
         let to = new.uid;
         let new = Arc::new(new);
         let old = core::mem::replace(&mut *self.cred.lock(), new);
+        self.process.uid.store(to, Ordering::Relaxed);
         if old.uid != to {
             TREE.lock().move_user(old.uid, to);
         }

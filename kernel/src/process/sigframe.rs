@@ -109,6 +109,24 @@ struct Context {
     fault_addr: u64,
 }
 
+/// `trapno`: the CPU exception behind a fault's signal (SDM 3, 6.15), 0 for others.
+fn trap_number(info: &SigInfo) -> u64 {
+    if !matches!(info.fields, super::SigFields::Fault { .. }) || info.code <= 0 {
+        return 0;
+    }
+    match (info.signo, info.code) {
+        (abi::SIGSEGV | abi::SIGBUS, 1..=3) => 14,
+        (abi::SIGSEGV, _) => 13,
+        (abi::SIGBUS, _) => 12,
+        (abi::SIGILL, _) => 6,
+        (abi::SIGTRAP, 1) => 3,
+        (abi::SIGTRAP, _) => 1,
+        (abi::SIGFPE, 1) => 0,
+        (abi::SIGFPE, _) => 16,
+        _ => 0,
+    }
+}
+
 fn encode(frame: &TrapFrame, info: &SigInfo, ctx: &Context) -> [u8; FRAME_BYTES] {
     let mut out = [0; FRAME_BYTES];
     let mut b = Bytes(&mut out);
@@ -129,6 +147,7 @@ fn encode(frame: &TrapFrame, info: &SigInfo, ctx: &Context) -> [u8; FRAME_BYTES]
     b.u16(UC_MCONTEXT + 144, f.cs as u16);
     b.u16(UC_MCONTEXT + 150, f.ss as u16);
     b.u64(UC_MCONTEXT + 152, f.error_code);
+    b.u64(UC_MCONTEXT + 160, trap_number(info));
     b.u64(UC_MCONTEXT + 168, ctx.mask.0);
     b.u64(UC_MCONTEXT + 176, ctx.fault_addr);
     b.u64(UC_FPSTATE, ctx.fpu);

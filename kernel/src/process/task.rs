@@ -145,6 +145,8 @@ pub struct Process {
     pub(super) sig: IrqLock<ProcSig>,
     pub(super) limits: SpinLock<super::limits::Limits>,
     pub(super) exec: SpinLock<ExecInfo>,
+    /// Real user, for signals that interrupt handlers send on: `cred` is not for them.
+    pub(super) uid: AtomicU32,
     /// Name and credentials of the last thread, for the zombie.
     pub(super) last_comm: SpinLock<[u8; 16]>,
     pub(super) last_cred: Slot<Credentials>,

@@ -1,6 +1,7 @@
 //! Waiting for children (man 2 wait4, man 2 waitid), and telling parents of stops.
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
 
 use super::exit::ticks;
 use super::sigstate::SIG_IGN;
@@ -217,7 +218,7 @@ fn tell_parent(process: &Arc<Process>, code: u32, status: i32) {
     if action.handler != SIG_IGN && action.flags & u64::from(abi::SA_NOCLDSTOP) == 0 {
         let fields = SigFields::Child {
             pid: process.pid,
-            uid: 0,
+            uid: process.uid.load(Ordering::Relaxed),
             status,
             utime: ticks(0),
             stime: ticks(0),

@@ -398,6 +398,20 @@ pub fn pidfd_open(pid: Pid, flags: u32) -> SyscallResult {
     Ok(pidfd::open(&process::current(), pid, flags)? as isize)
 }
 
+/// man 2 pidfd_getfd.
+pub fn pidfd_getfd(pidfd: i32, fd: i32, flags: u32) -> SyscallResult {
+    if flags != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let task = process::current();
+    let target = pidfd::process_of(&task, pidfd)?;
+    let main = target.main_task().ok_or(Errno::ESRCH)?;
+    process::access::check_inspect(&task, &target)?;
+    let file = main.try_files().ok_or(Errno::ESRCH)?.get(fd)?;
+    let limit = task.process().limit(abi::RLIMIT_NOFILE);
+    Ok(task.files().insert(file, true, limit)? as isize)
+}
+
 /// man 2 getrlimit.
 pub fn getrlimit(which: u32, out: UserPtr<[u64; 2]>) -> SyscallResult {
     if which >= abi::RLIM_NLIMITS {

@@ -203,6 +203,7 @@ table! {
     __NR_setsid "setsid" = process::setsid [] ();
     __NR_getsid "getsid" = process::getsid [] (pid: i32);
     __NR_pidfd_open "pidfd_open" = process::pidfd_open [] (pid: i32, flags: u32);
+    __NR_pidfd_getfd "pidfd_getfd" = process::pidfd_getfd [] (pidfd: i32, fd: i32, flags: u32);
     __NR_getrlimit "getrlimit" = process::getrlimit [] (which: u32, out: UserPtr<[u64; 2]>);
     __NR_setrlimit "setrlimit" = process::setrlimit [] (which: u32, new: UserPtr<[u64; 2]>);
     __NR_prlimit64 "prlimit64" = process::prlimit64 [] (pid: i32, which: u32, new: UserPtr<[u64; 2]>, old: UserPtr<[u64; 2]>);
