@@ -63,12 +63,7 @@ impl Caller<'_> {
             0 => abi::S_IFREG,
             abi::S_IFDIR => return Err(Errno::EPERM),
             k @ (abi::S_IFREG | abi::S_IFIFO | abi::S_IFSOCK) => k,
-            k @ (abi::S_IFCHR | abi::S_IFBLK) => {
-                if !self.cred.is_privileged() {
-                    return Err(Errno::EPERM);
-                }
-                k
-            }
+            k @ (abi::S_IFCHR | abi::S_IFBLK) => k,
             _ => return Err(Errno::EINVAL),
         };
         self.make_node(start, path, kind, mode, dev).map(drop)
@@ -91,6 +86,9 @@ impl Caller<'_> {
             });
         }
         self.make(&spot, |dir| {
+            if matches!(kind, abi::S_IFCHR | abi::S_IFBLK) && !self.cred.is_privileged() {
+                return Err(Errno::EPERM);
+            }
             let mut node = self.new_node(dir, kind, mode);
             node.rdev = dev;
             dir.inode.create(&spot.name, &node)
