@@ -558,7 +558,7 @@ impl Inode for MemInode {
         }
         Ok(next)
     }
-    fn caches_names(&self) -> bool {
+    fn caches_misses(&self) -> bool {
         !self.shared.volatile
     }
     fn readlink(&self) -> Result<Vec<u8>> {

@@ -107,6 +107,7 @@ impl Caller<'_> {
         }
         self.check(&path.dentry, MAY_WRITE)?;
         let _writing = path.begin_write()?;
+        let _use = path.dentry.begin_use(false)?;
         set_length(path, len, !self.cred.is_privileged())
     }
 }

@@ -9,7 +9,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hasher};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use foldhash::fast::FixedState;
 
@@ -34,6 +34,8 @@ pub struct Dentry {
     deleted: AtomicBool,
     /// Mounts on top of it.
     mounts: AtomicU32,
+    /// Above 0: files open for writing; below 0: programs that run from it. Never both.
+    users: AtomicI32,
     /// The directory lock, see the module's head.
     pub(super) entries: RwLock<()>,
 }
@@ -66,6 +68,7 @@ impl Dentry {
             ),
             deleted: AtomicBool::new(false),
             mounts: AtomicU32::new(0),
+            users: AtomicI32::new(0),
             entries: RwLock::new(()),
         })
     }
@@ -110,6 +113,21 @@ impl Dentry {
     pub fn is_mountpoint(&self) -> bool {
         self.mounts.load(Ordering::Acquire) > 0
     }
+    /// Counts a file open for writing (or for running, `runs`) until the guard goes. ETXTBSY
+    /// when it is in use the other way (man 2 open, man 2 execve).
+    pub(super) fn begin_use(self: &Arc<Self>, runs: bool) -> Result<UseGuard> {
+        let step = if runs { -1 } else { 1 };
+        let counted = self
+            .users
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n == 0 || n.signum() == step).then(|| n.checked_add(step))?
+            });
+        counted.map_err(|_| Errno::ETXTBSY)?;
+        Ok(UseGuard {
+            dentry: self.clone(),
+            step,
+        })
+    }
     pub(super) fn add_mount(&self) {
         self.mounts.fetch_add(1, Ordering::AcqRel);
     }
@@ -148,7 +166,7 @@ impl Dentry {
         match self.inode.lookup(name) {
             Ok(inode) => Ok(Some(self.add(name, inode))),
             Err(Errno::ENOENT) => {
-                if self.inode.caches_names() {
+                if self.inode.caches_misses() {
                     store(self, name, Slot::Nothing { sb: self.sb.id });
                 }
                 Ok(None)
@@ -160,13 +178,16 @@ impl Dentry {
     /// Binds `name` to `inode`, unless a parallel lookup already did. `entries` is held.
     pub(super) fn add(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let new = Self::make(self.sb.clone(), inode, Some(self.clone()), name);
+        if !self.inode.keeps_children() {
+            return new;
+        }
         store_new(self, name, new)
     }
 
     /// The name of `child` in this directory is gone. `entries` is held exclusively.
     pub(super) fn remove(self: &Arc<Self>, name: &[u8], child: &Arc<Dentry>) {
         child.deleted.store(true, Ordering::Release);
-        if self.inode.caches_names() {
+        if self.inode.caches_misses() {
             store(self, name, Slot::Nothing { sb: self.sb.id });
         } else {
             forget(self, name);
@@ -182,7 +203,11 @@ impl Dentry {
         new_name: &[u8],
     ) {
         let name_now: Arc<[u8]> = new_name.into();
-        store(self, name, Slot::Nothing { sb: self.sb.id });
+        if self.inode.caches_misses() {
+            store(self, name, Slot::Nothing { sb: self.sb.id });
+        } else {
+            forget(self, name);
+        }
         let old = {
             let mut place = child.place.lock();
             place.name = name_now;
@@ -210,6 +235,18 @@ impl Dentry {
         };
         drop(old);
         store(self, name, Slot::Entry(b.clone()));
+    }
+}
+
+/// See [`Dentry::begin_use`].
+pub(super) struct UseGuard {
+    dentry: Arc<Dentry>,
+    step: i32,
+}
+
+impl Drop for UseGuard {
+    fn drop(&mut self) {
+        self.dentry.users.fetch_sub(self.step, Ordering::AcqRel);
     }
 }
 
@@ -276,17 +313,10 @@ fn shard(hash: u64) -> &'static SpinLock<LruMap<Slot>> {
 /// `Some(None)`: known to be absent.
 fn cached(dir: &Arc<Dentry>, name: &[u8]) -> Option<Option<Arc<Dentry>>> {
     let hash = hash(dir.id, name);
-    let found = match shard(hash).lock().get(hash, dir.id, name)? {
-        Slot::Entry(d) => Some(d.clone()),
-        Slot::Nothing { .. } => None,
-    };
-    if let Some(d) = &found
-        && !d.inode.still_valid()
-    {
-        forget(dir, name);
-        return None;
+    match shard(hash).lock().get(hash, dir.id, name)? {
+        Slot::Entry(d) => Some(Some(d.clone())),
+        Slot::Nothing { .. } => Some(None),
     }
-    Some(found)
 }
 
 fn store(dir: &Arc<Dentry>, name: &[u8], slot: Slot) {

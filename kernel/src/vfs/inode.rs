@@ -253,12 +253,13 @@ pub trait Inode: Send + Sync + Any {
     fn magic_link(&self) -> Option<Result<Path>> {
         None
     }
-    /// Whether the name still leads here: false makes the VFS look it up anew (procfs).
-    fn still_valid(&self) -> bool {
+    /// Whether the VFS may remember what names in this directory lead to. False where objects
+    /// come and go by themselves and must not be held (procfs).
+    fn keeps_children(&self) -> bool {
         true
     }
-    /// Whether names in this directory may be cached at all.
-    fn caches_names(&self) -> bool {
+    /// Whether the VFS may remember that a name is not there.
+    fn caches_misses(&self) -> bool {
         true
     }
 

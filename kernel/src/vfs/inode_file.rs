@@ -6,6 +6,7 @@ use core::any::Any;
 
 use super::attributes::{dropped_privilege, set_length};
 use super::caller::path_text;
+use super::dentry::UseGuard;
 use super::inode::{Inode, SetAttr};
 use super::mount::{MountFlags, Path, WriteGuard};
 use crate::abi;
@@ -21,19 +22,37 @@ pub struct InodeFile {
     cache: Option<Arc<PageCache>>,
     /// Opened for writing: the mount stays writable.
     _writing: Option<WriteGuard>,
+    /// Of a regular file opened for writing, or to be run.
+    _use: Option<UseGuard>,
 }
 
 impl InodeFile {
-    /// Opens what is at `path`; checks are the caller's.
+    /// Opens what is at `path`; checks are the caller's. ETXTBSY for writing a program that
+    /// runs.
     pub fn new(path: Path, writing: Option<WriteGuard>) -> Result<InodeFile> {
-        let cache = match path.dentry.kind() {
-            abi::S_IFREG => Some(path.dentry.inode.page_cache()?),
-            _ => None,
-        };
+        let (mut cache, mut in_use) = (None, None);
+        if path.dentry.kind() == abi::S_IFREG {
+            cache = Some(path.dentry.inode.page_cache()?);
+            if writing.is_some() {
+                in_use = Some(path.dentry.begin_use(false)?);
+            }
+        }
         Ok(InodeFile {
             path,
             cache,
             _writing: writing,
+            _use: in_use,
+        })
+    }
+    /// Opens a program. ETXTBSY while it is open for writing.
+    pub fn program(path: Path) -> Result<InodeFile> {
+        let cache = Some(path.dentry.inode.page_cache()?);
+        let in_use = Some(path.dentry.begin_use(true)?);
+        Ok(InodeFile {
+            path,
+            cache,
+            _writing: None,
+            _use: in_use,
         })
     }
     /// Where it was opened.

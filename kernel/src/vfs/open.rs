@@ -176,10 +176,11 @@ impl Caller<'_> {
         let file: Arc<dyn File> = match (special, kind) {
             (Some(file), _) => file,
             (None, abi::S_IFREG) => {
+                let file = InodeFile::new(path.clone(), writing)?;
                 if truncates {
                     super::attributes::set_length(&path, 0, !self.cred.is_privileged())?;
                 }
-                Arc::new(InodeFile::new(path.clone(), writing)?)
+                Arc::new(file)
             }
             (None, abi::S_IFDIR) => Arc::new(InodeFile::new(path.clone(), None)?),
             (None, abi::S_IFCHR) => device::open_char(rdev(&path)?, flags)?,
@@ -211,7 +212,7 @@ impl Caller<'_> {
             return Err(Errno::EACCES);
         }
         self.check(&path.dentry, MAY_EXEC)?;
-        let file = InodeFile::new(path.clone(), None)?;
+        let file = InodeFile::program(path.clone())?;
         Ok(OpenFile::new_at(
             Arc::new(file),
             abi::O_RDONLY | abi::O_LARGEFILE,

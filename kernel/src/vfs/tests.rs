@@ -424,3 +424,27 @@ fn parallel_work_keeps_names_whole() {
         }
     }
 }
+
+#[test]
+fn programs_that_run_are_not_written() {
+    let w = World::new();
+    w.touch("prog").unwrap();
+    w.chmod("prog", 0o755);
+    let run = || {
+        let caller = w.caller();
+        caller.open_to_execute(&w.root, b"prog", true)
+    };
+    let writer = w.open("prog", abi::O_RDWR).unwrap();
+    assert_eq!(err(run()), Errno::ETXTBSY);
+    drop(writer);
+    let (one, two) = (run().unwrap(), run().unwrap());
+    assert_eq!(
+        err(w.open("prog", abi::O_WRONLY | abi::O_TRUNC)),
+        Errno::ETXTBSY
+    );
+    let path = w.find("prog").unwrap();
+    assert_eq!(err(w.caller().truncate(&path, 0)), Errno::ETXTBSY);
+    assert!(w.open("prog", abi::O_RDONLY).is_ok());
+    assert_eq!(w.unlink("prog"), Ok(()));
+    drop((one, two));
+}

@@ -184,6 +184,17 @@ impl Node {
         }
     }
 
+    /// Whether the process, thread or descriptor exists now.
+    fn is_there(&self) -> bool {
+        match self {
+            Node::FdLink(who, fd) | Node::FdInfo(who, fd) => who
+                .task()
+                .and_then(|t| t.try_files())
+                .is_some_and(|f| f.get(*fd).is_ok()),
+            node => node.who().is_none_or(Who::is_there),
+        }
+    }
+
     fn ino(&self) -> u64 {
         let base = |who: &Who| {
             let id = who.tid.unwrap_or(who.process.pid());
@@ -319,12 +330,10 @@ impl Inode for ProcInode {
                         tid: Some(id),
                     }),
                 };
-                let found = inode(node);
-                if found.still_valid() {
-                    Ok(found)
-                } else {
-                    Err(Errno::ENOENT)
+                if !node.is_there() {
+                    return Err(Errno::ENOENT);
                 }
+                Ok(inode(node))
             }
             _ => Err(Errno::ENOTDIR),
         }
@@ -413,17 +422,11 @@ impl Inode for ProcInode {
             None => Err(Errno::ENOENT),
         })
     }
-    fn still_valid(&self) -> bool {
-        match &self.node {
-            Node::FdLink(who, fd) | Node::FdInfo(who, fd) => who
-                .task()
-                .and_then(|t| t.try_files())
-                .is_some_and(|f| f.get(*fd).is_ok()),
-            node => node.who().is_none_or(Who::is_there),
-        }
+    fn keeps_children(&self) -> bool {
+        // Processes and descriptors come and go, and a name must not keep one alive.
+        matches!(self.node, Node::Fixed(_))
     }
-    fn caches_names(&self) -> bool {
-        // Processes and descriptors come without notice.
+    fn caches_misses(&self) -> bool {
         matches!(self.node, Node::Fixed(_))
     }
     fn open(&self, path: &Path, _flags: u32) -> Result<Option<Arc<dyn File>>> {
