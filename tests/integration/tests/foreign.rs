@@ -57,6 +57,25 @@ fn memory_calls_answer_as_on_linux() {
     assert_eq!(m.ok(&script), on_linux(&memory, &script));
 }
 
+/// What the calls on names and files answer, on tmpfs and on ext2.
+#[test]
+fn calls_on_names_answer_as_on_linux() {
+    let names = c_program("names");
+    let name = names
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let disk = DataDisk::new(32, &[(&names, &name)]);
+    let script = format!("mkdir there; cd there; ../{name}; echo $?");
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    let linux = on_linux(&names, &script);
+    assert_eq!(m.ok(&script), linux);
+    m.ok("cd /mnt");
+    assert_eq!(m.ok(&script), linux);
+}
+
 /// A file larger than memory, read, written and mapped; then programs that eat all memory.
 #[test]
 fn memory_pressure_loses_nothing_and_kills_the_right_one() {
