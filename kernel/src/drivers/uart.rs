@@ -6,7 +6,6 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 use crate::arch::regs::{inb, outb};
@@ -207,14 +206,22 @@ impl Uart {
     }
 
     fn feed_terminal(&self) {
+        // Changes places with the port's ring, so that nothing is allocated under its lock.
+        let mut bytes = VecDeque::with_capacity(RX_BYTES);
         loop {
-            let bytes: Vec<u8> = self.received.wait_until(|| {
+            // Counts as idle, not as work (load average); nothing interrupts a kernel thread.
+            let waited = self.received.wait_interruptible(None, || {
                 let mut port = self.port.lock();
-                (!port.rx.is_empty()).then(|| port.rx.drain(..).collect())
+                (!port.rx.is_empty()).then(|| core::mem::swap(&mut port.rx, &mut bytes))
             });
-            if let Some(tty) = self.tty.get() {
-                tty.receive(&bytes);
+            if waited.is_ok()
+                && let Some(tty) = self.tty.get()
+            {
+                let (first, second) = bytes.as_slices();
+                tty.receive(first);
+                tty.receive(second);
             }
+            bytes.clear();
         }
     }
 }

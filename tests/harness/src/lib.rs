@@ -12,7 +12,7 @@ mod disk;
 mod machine;
 
 pub use disk::{DataDisk, check_root_filesystem};
-pub use machine::{Config, Firmware, Machine, Output};
+pub use machine::{Config, Firmware, Machine, Output, image};
 
 use std::path::PathBuf;
 use std::time::Duration;

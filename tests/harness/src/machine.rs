@@ -33,6 +33,8 @@ pub struct Config {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// Another image than `IMAGE` names.
+    pub image: Option<PathBuf>,
     /// Further disks, `vdb` on.
     pub disks: Vec<PathBuf>,
     /// Further QEMU arguments.
@@ -47,6 +49,7 @@ impl Default for Config {
             cpu: "max",
             cpus: 2,
             memory_mib: 256,
+            image: None,
             disks: Vec::new(),
             extra: Vec::new(),
         }
@@ -90,6 +93,14 @@ pub struct Machine {
 /// What the prompt of a root shell ends in.
 const PROMPT: &[u8] = b"# ";
 
+/// The image under test.
+pub fn image() -> PathBuf {
+    std::env::var("IMAGE")
+        .map_or_else(|_| top().join("dist/oxbow.qcow2"), PathBuf::from)
+        .canonicalize()
+        .expect("the image: `make image` builds it")
+}
+
 fn new_folder() -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -113,10 +124,7 @@ impl Machine {
     /// Starts QEMU on a fresh overlay of the image.
     pub fn start(config: &Config) -> Machine {
         let folder = new_folder();
-        let image = std::env::var("IMAGE")
-            .map_or_else(|_| top().join("dist/oxbow.qcow2"), PathBuf::from)
-            .canonicalize()
-            .expect("the image: `make image` builds it");
+        let image = config.image.clone().unwrap_or_else(image);
         let overlay = folder.join("root.qcow2");
         host(
             "qemu-img",

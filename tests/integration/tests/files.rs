@@ -1,6 +1,7 @@
 //! Files: what is written survives, and the disk is clean afterwards.
 
-use oxbow_harness::{Config, DataDisk, Machine, check_root_filesystem};
+use oxbow_harness::{Config, DataDisk, Machine, check_root_filesystem, image, top};
+use oxbow_integration::c_program;
 
 #[test]
 fn files_survive_a_reboot() {
@@ -104,4 +105,33 @@ fn tmpfs_proc_and_dev_are_there() {
         fill.text
     );
     m.ok("echo still > /tmp/works && cat /tmp/works");
+}
+
+/// `make drop` puts a program onto an existing image, with its mode, and it runs.
+#[test]
+fn a_dropped_program_runs() {
+    let copy = std::env::temp_dir().join(format!("oxbow-drop-{}.qcow2", std::process::id()));
+    std::fs::copy(image(), &copy).expect("a copy of the image");
+    let done = std::process::Command::new(top().join("build/drop.sh"))
+        .arg(c_program("hello"))
+        .arg("/bin/hello")
+        .env("IMAGE", &copy)
+        .output()
+        .expect("build/drop.sh");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let config = Config {
+        image: Some(copy.clone()),
+        ..Config::default()
+    };
+    let mut m = Machine::boot(&config);
+    assert_eq!(m.ok("stat -c '%a %U' /bin/hello"), "755 root\n");
+    assert_eq!(m.run("hello").status, 7);
+    m.power_off();
+    let (clean, said) = check_root_filesystem(&m);
+    assert!(clean, "e2fsck found: {said}");
+    std::fs::remove_file(&copy).expect("the copy is ours");
 }
