@@ -97,7 +97,8 @@ fn report(failures: &mut String, title: &str, who: &str, expected: &str, printed
 }
 
 /// Runs `script` in an empty directory; returns standard output and status.
-fn output(mut command: Command, script: &str, number: usize) -> String {
+fn output(command: Command, script: &str, number: usize) -> String {
+    let mut command = with_default_signals(&command);
     let dir = scratch(&format!("case-{number}"));
     let file = dir.join("../script");
     std::fs::write(&file, script).expect("script can be written");
@@ -125,6 +126,21 @@ fn output(mut command: Command, script: &str, number: usize) -> String {
             text
         }
     }
+}
+
+/// The same command with every signal at its default: a test run that was started in the
+/// background ignores SIGINT, and what a shell finds ignored it cannot trap.
+fn with_default_signals(command: &Command) -> Command {
+    let mut clean = Command::new("env");
+    clean.arg("--default-signal");
+    clean.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => clean.env(name, value),
+            None => clean.env_remove(name),
+        };
+    }
+    clean
 }
 
 /// A new empty directory, inside another one of its own.
