@@ -32,6 +32,8 @@ const EVENT_BITS: u32 = abi::EPOLLIN
     | abi::EPOLLWRBAND
     | abi::EPOLLMSG
     | abi::EPOLLRDHUP;
+/// Events that are reported whether asked for or not; a one-shot that was spent asks for none.
+const ALWAYS: u32 = abi::EPOLLERR | abi::EPOLLHUP;
 /// What stays of an item's events when a one-shot was spent.
 const PRIVATE_BITS: u32 = abi::EPOLLET | abi::EPOLLONESHOT | abi::EPOLLWAKEUP | abi::EPOLLEXCLUSIVE;
 
@@ -59,13 +61,15 @@ struct Item {
 
 impl Item {
     /// Puts the item on the ready list unless it is there, and wakes who waits for that.
+    ///
+    /// Wakes even when it is there: it may be a leftover that is no longer due, which who polls
+    /// the epoll itself has seen and leaves on the list.
     fn enqueue(&self) {
         {
             let mut items = self.ready.items.lock();
-            if self.queued.swap(true, SeqCst) {
-                return;
+            if !self.queued.swap(true, SeqCst) {
+                items.push_back(self.me.clone());
             }
-            items.push_back(self.me.clone());
         }
         self.ready.queue.wake_all();
     }
@@ -76,7 +80,7 @@ impl Item {
         if events & !PRIVATE_BITS == 0 {
             return 0;
         }
-        let wanted = (events & EVENT_BITS) | abi::EPOLLERR | abi::EPOLLHUP;
+        let wanted = events & EVENT_BITS;
         self.file
             .upgrade()
             .map_or(0, |of| of.file.poll(&of, None).bits() & wanted)
@@ -130,6 +134,7 @@ impl Epoll {
 
     /// EPOLL_CTL_ADD. EEXIST, EPERM (file cannot be watched), ELOOP, EINVAL, ENOMEM.
     pub fn add(&self, fd: i32, of: &Arc<OpenFile>, events: u32, data: u64) -> Result<()> {
+        let events = events | ALWAYS;
         if !of.file.can_epoll() {
             return Err(Errno::EPERM);
         }
@@ -187,7 +192,7 @@ impl Epoll {
         });
         let mut table = PollTable::new(item.clone());
         let now = of.file.poll(of, Some(&mut table)).bits();
-        let wanted = (events & EVENT_BITS) | abi::EPOLLERR | abi::EPOLLHUP;
+        let wanted = events & EVENT_BITS;
         if now & wanted != 0 {
             item.enqueue();
         }
@@ -210,7 +215,7 @@ impl Epoll {
             return Err(Errno::EINVAL);
         }
         item.data.store(data, SeqCst);
-        item.events.store(events, SeqCst);
+        item.events.store(events | ALWAYS, SeqCst);
         if item.due() != 0 {
             item.enqueue();
         }
