@@ -74,6 +74,41 @@ pub(super) fn with_sigpipe(result: Result<usize>) -> SyscallResult {
     result.map(|n| n as isize)
 }
 
+/// How long the caller may make a regular file.
+fn file_limit() -> u64 {
+    process::current().process().limit(abi::RLIMIT_FSIZE)
+}
+
+fn over_file_limit() -> Errno {
+    signal::send_task(&process::current(), SigInfo::kernel(abi::SIGXFSZ));
+    Errno::EFBIG
+}
+
+/// EFBIG with SIGXFSZ when a file of `now` bytes may not become `len` long (man 2 getrlimit).
+pub(super) fn check_file_limit(now: u64, len: u64) -> Result<()> {
+    if len > now && len > file_limit() {
+        return Err(over_file_limit());
+    }
+    Ok(())
+}
+
+/// Writes within RLIMIT_FSIZE, at `pos` or at the descriptor's position.
+fn write_from(of: &OpenFile, pos: Option<u64>, mut src: IoSource<'_>) -> SyscallResult {
+    let mut limit = u64::MAX;
+    if of.file.is_positional() {
+        limit = file_limit();
+        src = src.with_file_limit(limit);
+    }
+    let done = match pos {
+        Some(pos) => of.pwrite(pos, &mut src),
+        None => of.write(&mut src),
+    };
+    if done == Err(Errno::EFBIG) && limit != u64::MAX {
+        return Err(over_file_limit());
+    }
+    with_sigpipe(done)
+}
+
 pub fn read(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
     let of = process::current().file(fd)?;
     Ok(of.read(&mut IoDest::user(buf, count.min(MAX_RW_COUNT)))? as isize)
@@ -81,7 +116,7 @@ pub fn read(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
 
 pub fn write(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
     let of = process::current().file(fd)?;
-    with_sigpipe(of.write(&mut IoSource::user(buf, count.min(MAX_RW_COUNT))))
+    write_from(&of, None, IoSource::user(buf, count.min(MAX_RW_COUNT)))
 }
 
 pub fn readv(fd: i32, iov: UserPtr<abi::iovec>, count: usize) -> SyscallResult {
@@ -91,7 +126,7 @@ pub fn readv(fd: i32, iov: UserPtr<abi::iovec>, count: usize) -> SyscallResult {
 
 pub fn writev(fd: i32, iov: UserPtr<abi::iovec>, count: usize) -> SyscallResult {
     let of = process::current().file(fd)?;
-    with_sigpipe(of.write(&mut IoSource::vector(vector(iov, count)?)))
+    write_from(&of, None, IoSource::vector(vector(iov, count)?))
 }
 
 fn position(pos: i64) -> Result<u64> {
@@ -107,7 +142,7 @@ pub fn pread64(fd: i32, buf: UserAddr, count: usize, pos: i64) -> SyscallResult 
 pub fn pwrite64(fd: i32, buf: UserAddr, count: usize, pos: i64) -> SyscallResult {
     let pos = position(pos)?;
     let of = process::current().file(fd)?;
-    with_sigpipe(of.pwrite(pos, &mut IoSource::user(buf, count.min(MAX_RW_COUNT))))
+    write_from(&of, Some(pos), IoSource::user(buf, count.min(MAX_RW_COUNT)))
 }
 
 pub fn preadv(fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64) -> SyscallResult {
@@ -119,7 +154,7 @@ pub fn preadv(fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64) -> Sysc
 pub fn pwritev(fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64) -> SyscallResult {
     let pos = position(pos)?;
     let of = process::current().file(fd)?;
-    with_sigpipe(of.pwrite(pos, &mut IoSource::vector(vector(iov, count)?)))
+    write_from(&of, Some(pos), IoSource::vector(vector(iov, count)?))
 }
 
 /// `flags` (RWF_*) change durability or blocking; none is there yet: EOPNOTSUPP.
@@ -439,6 +474,7 @@ pub fn ftruncate(fd: i32, len: i64) -> SyscallResult {
     if !of.writable() {
         return Err(Errno::EINVAL);
     }
+    check_file_limit(u64::try_from(of.file.stat()?.st_size).unwrap_or(0), len)?;
     of.file.truncate(len)?;
     Ok(0)
 }
@@ -509,6 +545,7 @@ fn copy_between(
         .try_reserve_exact(COPY_CHUNK.min(count))
         .map_err(|_| Errno::ENOMEM)?;
     buffer.resize(COPY_CHUNK.min(count), 0);
+    let limit = file_limit();
     let mut total = 0;
     while total < count {
         let want = buffer.len().min(count - total);
@@ -517,7 +554,7 @@ fn copy_between(
         let step = match input.pread(from, &mut IoDest::kernel(&mut buffer[..want])) {
             Ok(0) => break,
             Ok(got) => {
-                let mut src = IoSource::kernel(&buffer[..got]);
+                let mut src = IoSource::kernel(&buffer[..got]).with_file_limit(limit);
                 match out_pos.as_deref_mut() {
                     Some(pos) => output.pwrite(*pos, &mut src).inspect(|&n| *pos += n as u64),
                     None => output.write(&mut src),

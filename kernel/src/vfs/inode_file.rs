@@ -102,7 +102,7 @@ impl File for InodeFile {
         if want == 0 {
             return Ok((0, pos));
         }
-        let last = (i64::MAX as u64).checked_sub(pos).ok_or(Errno::EFBIG)?;
+        let last = src.file_limit().min(i64::MAX as u64).saturating_sub(pos);
         if last == 0 {
             return Err(Errno::EFBIG);
         }

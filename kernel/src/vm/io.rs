@@ -43,6 +43,7 @@ pub struct IoSource<'a> {
     place: Origin<'a>,
     remaining: usize,
     done: usize,
+    file_limit: u64,
 }
 
 fn take(range: &mut UserRange, n: usize) -> Result<UserAddr> {
@@ -205,6 +206,7 @@ impl<'a> IoSource<'a> {
             place: Origin::Kernel(buf),
             remaining: buf.len(),
             done: 0,
+            file_limit: u64::MAX,
         }
     }
     /// One user buffer.
@@ -213,6 +215,7 @@ impl<'a> IoSource<'a> {
             place: Origin::User(UserRange { addr, len }),
             remaining: len,
             done: 0,
+            file_limit: u64::MAX,
         }
     }
     /// A vector of user buffers (writev); the caller checked that the sum fits `isize`.
@@ -225,11 +228,21 @@ impl<'a> IoSource<'a> {
             },
             remaining,
             done: 0,
+            file_limit: u64::MAX,
         }
     }
     /// Takes no more than `len` further bytes.
     pub fn limit(&mut self, len: usize) {
         self.remaining = self.remaining.min(len);
+    }
+    /// Lets no regular file grow beyond `len` bytes by it (man 2 getrlimit, RLIMIT_FSIZE).
+    pub fn with_file_limit(mut self, len: u64) -> Self {
+        self.file_limit = len;
+        self
+    }
+    /// How long a regular file may become by it.
+    pub fn file_limit(&self) -> u64 {
+        self.file_limit
     }
     /// Bytes left to take.
     pub fn remaining(&self) -> usize {

@@ -7,6 +7,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::syscall::SyscallResult;
+use crate::syscall::file::check_file_limit;
 use crate::vfs::{Path, SetTime, Timestamp};
 use crate::vm::UserPtr;
 use crate::vm::user::read_cstr;
@@ -178,6 +179,7 @@ pub fn truncate(path: UserAddr, len: i64) -> SyscallResult {
     let path = path_arg(path)?;
     let context = Context::new();
     let place = context.resolve(abi::AT_FDCWD, &path, true)?;
+    check_file_limit(place.dentry.inode.size(), len)?;
     context.caller().truncate(&place, len)?;
     Ok(0)
 }
