@@ -83,7 +83,12 @@ fn record(info: &SigInfo) -> [u8; RECORD_BYTES] {
             put(88, &addr.to_ne_bytes());
             put(96, &arch.to_ne_bytes());
         }
-        SigFields::None | SigFields::Kill { .. } | SigFields::Raw(_) => {}
+        // rt_sigqueueinfo: a program's own, with the value where `siginfo_t` has it.
+        SigFields::Raw(raw) => {
+            put(44, &raw[8..12]);
+            put(48, &raw[8..16]);
+        }
+        SigFields::None | SigFields::Kill { .. } => {}
     }
     out
 }
