@@ -75,11 +75,11 @@ pub fn setsid(process: &Process) -> Result<Pid> {
 
 /// man 2 setpgid, as `caller` asks it.
 pub fn setpgid(caller: &Process, pid: Pid, pgid: Pid) -> Result<()> {
+    let pid = if pid == 0 { caller.pid } else { pid };
+    let pgid = if pgid == 0 { pid } else { pgid };
     if pgid < 0 {
         return Err(Errno::EINVAL);
     }
-    let pid = if pid == 0 { caller.pid } else { pid };
-    let pgid = if pgid == 0 { pid } else { pgid };
     let mut tree = TREE.lock();
     let caller_sid = tree.node(caller.pid).map_or(0, |n| n.sid);
     let node = tree.node(pid).ok_or(Errno::ESRCH)?;
