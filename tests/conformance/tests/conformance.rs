@@ -1,0 +1,168 @@
+//! Every program of `programs/` prints in the guest what it prints on the host's Linux.
+//!
+//! `SUBJECT=name` runs one of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use oxbow_harness::{Config, DataDisk, Machine, host};
+
+/// Sections that are known to differ: program, section, why.
+const KNOWN: &[(&str, &str, &str)] = &[
+    (
+        "files",
+        "attributes",
+        "no filesystem keeps extended attributes",
+    ),
+    ("files", "offset_limit", "ext2 takes any offset for lseek"),
+    ("files", "preallocation", "no fallocate"),
+    (
+        "files",
+        "set_id_as_root",
+        "writing clears set-id bits for root as well",
+    ),
+    ("files", "unnamed", "no O_TMPFILE"),
+    ("mappings", "anonymous_files", "no memfd_create"),
+    ("pipes", "passing", "no SCM_RIGHTS"),
+    ("pipes", "splices", "no splice, tee and vmsplice"),
+    (
+        "processes",
+        "busy",
+        "a running program may be opened for writing",
+    ),
+    ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),
+    (
+        "threads",
+        "inherits",
+        "no futexes with priority inheritance",
+    ),
+    (
+        "signals",
+        "cpu_timers",
+        "timers that count CPU time are refused",
+    ),
+];
+
+fn programs() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("programs");
+    let only = std::env::var("SUBJECT").ok();
+    let mut all: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the programs")
+        .map(|e| e.expect("an entry").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "c"))
+        .filter(|p| only.as_deref().is_none_or(|o| name(p) == o))
+        .collect();
+    all.sort();
+    all
+}
+
+fn name(path: &Path) -> String {
+    let stem = path.file_stem().expect("a name");
+    stem.to_string_lossy().into_owned()
+}
+
+/// What `program` prints on this machine, in an empty folder that others may enter.
+fn on_linux(program: &Path, folder: &Path) -> String {
+    let work = folder.join("work");
+    let _ = std::fs::remove_dir_all(&work);
+    std::fs::create_dir_all(&work).expect("a folder");
+    let script = "umask 022; chmod 755 . ..; exec \"$0\" </dev/null 2>&1";
+    let done = Command::new("sh")
+        .args(["-c", script, &program.to_string_lossy()])
+        .current_dir(&work)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .output()
+        .expect("sh");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Splits what a program printed at its `[section]` lines.
+fn sections(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut current = String::new();
+    for line in text.lines() {
+        if let Some(s) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            current = s.to_owned();
+        } else {
+            all.entry(current.clone()).or_default().push(line.into());
+        }
+    }
+    all
+}
+
+/// The lines that differ, `-` for Linux and `+` for the guest.
+fn differences(program: &str, linux: &str, guest: &str) -> String {
+    let (linux, guest) = (sections(linux), sections(guest));
+    let nothing = Vec::new();
+    let mut report = String::new();
+    let names: std::collections::BTreeSet<&String> = linux.keys().chain(guest.keys()).collect();
+    for section in names {
+        let want = linux.get(section).unwrap_or(&nothing);
+        let have = guest.get(section).unwrap_or(&nothing);
+        let known = KNOWN.iter().find(|k| k.0 == program && k.1 == section);
+        if let Some((_, _, reason)) = known {
+            let still = if want == have { "agrees now" } else { reason };
+            println!("{program} [{section}]: known: {still}");
+            continue;
+        }
+        if want == have {
+            continue;
+        }
+        let _ = writeln!(report, "{program} [{section}]");
+        for at in 0..want.len().max(have.len()) {
+            let (w, h) = (want.get(at), have.get(at));
+            if w != h {
+                let shown = |l: Option<&String>| l.cloned().unwrap_or("(nothing)".into());
+                let _ = writeln!(report, "  {at}: -{}\n  {at}: +{}", shown(w), shown(h));
+            }
+        }
+    }
+    report
+}
+
+#[test]
+fn programs_answer_as_on_linux() {
+    let folder = std::env::temp_dir().join(format!("oxbow-conform-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let mut built = Vec::new();
+    for source in programs() {
+        let out = folder.join(name(&source));
+        let (source, out_text) = (source.to_string_lossy(), out.to_string_lossy());
+        host(
+            "musl-gcc",
+            &["-O1", "-w", "-static", "-o", &out_text, &source],
+        );
+        built.push(out);
+    }
+    let names: Vec<String> = built.iter().map(|p| name(p)).collect();
+    let files: Vec<(&Path, &str)> = built
+        .iter()
+        .map(PathBuf::as_path)
+        .zip(names.iter().map(String::as_str))
+        .collect();
+    let disk = DataDisk::new(64, &files);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
+    let mut report = String::new();
+    for (program, name) in built.iter().zip(&names) {
+        let linux = on_linux(program, &folder);
+        // On the disk's ext2; the console sees only the finished text.
+        m.ok(&format!(
+            "mkdir -p /mnt/work.{name} && cd /mnt/work.{name} && umask 022"
+        ));
+        // A pipe, as on the host: a file would count towards RLIMIT_FSIZE.
+        let run = format!("set -o pipefail; /mnt/{name} </dev/null 2>&1 | cat >/tmp/out.{name}");
+        let done = m.run_for(&run, 90);
+        let guest = m.run_for(&format!("cat /tmp/out.{name}"), 30).text;
+        report += &differences(name, &linux, &guest);
+        if done.status != 0 {
+            let _ = writeln!(report, "{name}: exit {}: {}", done.status, done.text);
+        }
+    }
+    m.power_off();
+    let _ = std::fs::remove_dir_all(&folder);
+    assert!(report.is_empty(), "these differ:\n{report}");
+}
