@@ -141,7 +141,7 @@ pub fn stir(input: &[u8]) {
 
 /// Bytes of jitter hashed at boot on a machine without a generator of its own: each time
 /// stamp difference is credited with far less than a bit.
-const JITTER_ROUNDS: u32 = 4096;
+const JITTER_ROUNDS: u32 = 1024;
 
 /// Seeds the generator, on first use, from what the machine has.
 fn ensure_init() {
@@ -178,7 +178,7 @@ fn jitter() {
     let mut hash = Blake2s256::new();
     let mut last = crate::arch::tsc();
     for round in 0..JITTER_ROUNDS {
-        for i in 0..64u32 {
+        for i in 0..16u32 {
             let at = (last as u32).wrapping_mul(31).wrapping_add(i * 97 + round) as usize % 512;
             // SAFETY: `at` is inside the area; volatile so that the access happens.
             unsafe {
