@@ -85,6 +85,14 @@ pub mod raw {
     /// The count.
     #[inline]
     pub fn count() -> u32 {
-        percpu::this().preempt_count.load(Relaxed)
+        let count: u32;
+        // One instruction: between finding the block and reading it the thread could migrate,
+        // and would see another CPU's count.
+        // SAFETY: as in `raise`.
+        unsafe {
+            core::arch::asm!("mov {:e}, gs:[{}]", out(reg) count, const OFFSET,
+                options(nostack, preserves_flags, readonly));
+        }
+        count
     }
 }
