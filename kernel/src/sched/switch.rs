@@ -288,6 +288,7 @@ fn schedule(why: Why) {
         unsafe { rq.push(of, prev_ptr, place) };
     } else if fate == FATE_BLOCKED {
         prev.slept_at.store(now, Ordering::Relaxed);
+        note_burst(prev);
     }
     let next = match rq.queue.pick(now) {
         Some(t) => {
@@ -350,6 +351,15 @@ fn schedule(why: Why) {
     // Here again, maybe on another CPU.
     finish_switch();
     irq_restore(irq);
+}
+
+/// Remembers how long a thread runs between two sleeps.
+fn note_burst(t: &Thread) {
+    let total = t.runtime_ns.load(Ordering::Relaxed);
+    let burst = total.saturating_sub(t.woke_at_runtime.swap(total, Ordering::Relaxed));
+    let usual = t.usual_burst_ns.load(Ordering::Relaxed);
+    t.usual_burst_ns
+        .store((3 * usual + burst) / 4, Ordering::Relaxed);
 }
 
 /// Notes when the running thread's quantum ends, if somebody waits for that.
@@ -483,13 +493,41 @@ fn enqueue_somewhere(t: &Thread) {
     }
 }
 
-/// The CPU a woken thread goes to: where it last ran if that is idle (its data is in that
-/// cache), else another idle one, else where it last ran, unless that is much busier.
+/// Threads that run for less than this between sleeps take turns better on one CPU: waking
+/// another CPU takes as long.
+const SHORT_BURST_NS: u64 = 100_000;
+
+/// Whether the running thread is about to sleep, to judge by its habit, and `t` will do so soon
+/// after it ran: then `t` can wait for this CPU, if nobody else does.
+fn takes_turns(t: &Thread, cpu: usize) -> bool {
+    if queue_of(cpu).nr_waiting.load(Ordering::Relaxed) != 0
+        || t.slept_at.load(Ordering::Relaxed) == u64::MAX
+    {
+        return false;
+    }
+    // SAFETY: the running thread is alive; a CPU that wakes somebody has one.
+    let Some(waker) = (unsafe { super::current_ptr().as_ref() }) else {
+        return false;
+    };
+    let short = |t: &Thread| {
+        let burst = t.usual_burst_ns.load(Ordering::Relaxed);
+        burst != 0 && burst < SHORT_BURST_NS
+    };
+    !waker.is_idle && short(waker) && short(t)
+}
+
+/// The CPU a woken thread goes to: this one if the two take turns; where it last ran if that is
+/// idle (its data is in that cache); else another idle one; else where it last ran, unless
+/// that is much busier.
 fn choose_cpu(t: &Thread) -> usize {
     let active = ACTIVE.load(Ordering::Relaxed);
     let mut allowed: CpuMask = t.affinity() & active;
     if allowed == 0 {
         allowed = active;
+    }
+    let here = cpu_id();
+    if allowed & 1 << here != 0 && takes_turns(t, here) {
+        return here;
     }
     let last = t.cpu.load(Ordering::Relaxed) % MAX_CPUS;
     let mut idle = IDLE.load(Ordering::Relaxed) & allowed;
@@ -687,6 +725,13 @@ fn tick() {
     settle(&mut rq, of, now);
     drop(rq);
     wake_log_readers();
+    if of.nr_waiting.load(Ordering::Relaxed) != 0 {
+        // Somebody waits here while another CPU sleeps: that one looks for work when it wakes.
+        let idle = IDLE.load(Ordering::Relaxed) & ACTIVE.load(Ordering::Relaxed);
+        if idle != 0 {
+            prod_cpu(idle.trailing_zeros() as usize);
+        }
+    }
     if of
         .ticks
         .fetch_add(1, Ordering::Relaxed)

@@ -129,6 +129,9 @@ pub struct Thread {
     reported: IrqLock<(u64, u64)>,
     /// When it went to sleep.
     pub(super) slept_at: AtomicU64,
+    /// Run time when it last woke, and how long it usually runs before it sleeps again.
+    pub(super) woke_at_runtime: AtomicU64,
+    pub(super) usual_burst_ns: AtomicU64,
     /// Switches it asked for, and those it did not.
     pub(super) voluntary_switches: AtomicU64,
     pub(super) involuntary_switches: AtomicU64,
@@ -292,6 +295,8 @@ impl Thread {
             system_ticks: AtomicU32::new(0),
             reported: IrqLock::new(Rank::Leaf, (0, 0)),
             slept_at: AtomicU64::new(0),
+            woke_at_runtime: AtomicU64::new(0),
+            usual_burst_ns: AtomicU64::new(0),
             voluntary_switches: AtomicU64::new(0),
             involuntary_switches: AtomicU64::new(0),
         }
