@@ -119,6 +119,10 @@ pub(super) fn set_length(path: &Path, len: u64, drop_privilege: bool) -> Result<
     }
     let inode = &path.dentry.inode;
     let _alone = inode.io_lock().lock();
+    let size = inode.size();
+    if len > size {
+        inode.page_cache()?.zero_past(size);
+    }
     let now = Timestamp::now();
     let mode = if drop_privilege {
         dropped_privilege(inode.perm().mode)

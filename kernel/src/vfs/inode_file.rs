@@ -106,6 +106,10 @@ impl File for InodeFile {
         if last == 0 {
             return Err(Errno::EFBIG);
         }
+        let size = inode.size();
+        if pos > size {
+            cache.zero_past(size);
+        }
         let allowed = inode.prepare_write(pos, want.min(last))?;
         src.limit(allowed as usize);
         if let Some(mode) = dropped_privilege(inode.perm().mode) {

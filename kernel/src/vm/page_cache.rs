@@ -563,6 +563,27 @@ impl PageCache {
         self.unmap_pages(from, to, Unmap::All);
     }
 
+    /// Zeroes what programs left in the last page past `size`, the size up to now, through a
+    /// mapping: the file is about to grow over it (man 2 mmap). The caller holds the lock
+    /// that keeps the size.
+    pub fn zero_past(&self, size: u64) {
+        let tail = (size % PAGE_SIZE as u64) as usize;
+        let index = size / PAGE_SIZE as u64;
+        if tail == 0 {
+            return;
+        }
+        let Some(page) = self.get_cached(index) else {
+            return;
+        };
+        // SAFETY: every offset is below PAGE_SIZE; the reference keeps the frame. Programs may
+        // change the bytes meanwhile, hence volatile.
+        let clean =
+            (tail..PAGE_SIZE).all(|at| unsafe { page.as_ptr().add(at).read_volatile() } == 0);
+        if !clean {
+            self.zero_tail(index, tail);
+        }
+    }
+
     /// Zeroes page `index` from byte `tail` on.
     fn zero_tail(&self, index: u64, tail: usize) {
         let page = if self.has_source() {
