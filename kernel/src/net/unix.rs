@@ -362,7 +362,10 @@ impl File for UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        self.peer.end();
+        // A datagram may come from elsewhere: only connections end with their peer.
+        if self.kind != Kind::Datagram {
+            self.peer.end();
+        }
         self.inbox.refuse();
     }
 }

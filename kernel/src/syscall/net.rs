@@ -58,6 +58,8 @@ pub fn socketpair(family: u32, kind: u32, protocol: u32, fds: UserPtr<[i32; 2]>)
         5 => Kind::Seqpacket,
         // Raw unix sockets are datagram ones, as on Linux.
         3 => Kind::Datagram,
+        // The bits below are the type's, the ones above are flags (man 2 socket).
+        other if other > 0xf => return Err(Errno::EINVAL),
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
     let task = process::current();
