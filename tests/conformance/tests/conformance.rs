@@ -27,11 +27,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("mappings", "anonymous_files", "no memfd_create"),
     ("pipes", "passing", "no SCM_RIGHTS"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
-    (
-        "processes",
-        "busy",
-        "a running program may be opened for writing",
-    ),
     ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),
     (
         "threads",
@@ -63,19 +58,26 @@ fn name(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// What `program` prints on this machine, in an empty folder that others may enter.
+/// What `program` prints on this machine as root, in an empty folder that others may enter.
 fn on_linux(program: &Path, folder: &Path) -> String {
-    let work = folder.join("work");
-    let _ = std::fs::remove_dir_all(&work);
-    std::fs::create_dir_all(&work).expect("a folder");
-    let script = "umask 022; chmod 755 . ..; exec \"$0\" </dev/null 2>&1";
-    let done = Command::new("sh")
-        .args(["-c", script, &program.to_string_lossy()])
-        .current_dir(&work)
+    let script =
+        "umask 022; rm -rf \"$1\"; mkdir -p \"$1\" && cd \"$1\" && chmod 755 . .. || exit 1
+        \"$0\" </dev/null 2>&1; status=$?; cd /; rm -rf \"$1\"; exit $status";
+    let mut shell = if host("id", &["-u"]).trim() == "0" {
+        Command::new("sh")
+    } else {
+        let mut sudo = Command::new("sudo");
+        sudo.args(["-n", "sh"]);
+        sudo
+    };
+    let done = shell
+        .args(["-c", script])
+        .args([program, &folder.join("work")])
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .output()
         .expect("sh");
+    assert!(done.status.success(), "{program:?} here: {done:?}");
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
@@ -123,6 +125,25 @@ fn differences(program: &str, linux: &str, guest: &str) -> String {
     report
 }
 
+/// Runs `program` here and in the guest; returns what differs.
+fn compare(m: &mut Machine, program: &Path, name: &str, folder: &Path) -> String {
+    let linux = on_linux(program, folder);
+    // On the disk's ext2; the console sees only the finished text.
+    let work = format!("/mnt/work.{name}");
+    m.ok(&format!(
+        "rm -rf {work}; mkdir -p {work} && cd {work} && umask 022"
+    ));
+    // A pipe, as on the host: a file would count towards RLIMIT_FSIZE.
+    let run = format!("set -o pipefail; /mnt/{name} </dev/null 2>&1 | cat >/tmp/out.{name}");
+    let done = m.run_for(&run, 90);
+    let guest = m.run_for(&format!("cd /; cat /tmp/out.{name}"), 30).text;
+    let mut report = differences(name, &linux, &guest);
+    if done.status != 0 {
+        let _ = writeln!(report, "{name}: exit {}: {}", done.status, done.text);
+    }
+    report
+}
+
 #[test]
 fn programs_answer_as_on_linux() {
     let folder = std::env::temp_dir().join(format!("oxbow-conform-{}", std::process::id()));
@@ -148,19 +169,13 @@ fn programs_answer_as_on_linux() {
     m.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
     let mut report = String::new();
     for (program, name) in built.iter().zip(&names) {
-        let linux = on_linux(program, &folder);
-        // On the disk's ext2; the console sees only the finished text.
-        m.ok(&format!(
-            "mkdir -p /mnt/work.{name} && cd /mnt/work.{name} && umask 022"
-        ));
-        // A pipe, as on the host: a file would count towards RLIMIT_FSIZE.
-        let run = format!("set -o pipefail; /mnt/{name} </dev/null 2>&1 | cat >/tmp/out.{name}");
-        let done = m.run_for(&run, 90);
-        let guest = m.run_for(&format!("cat /tmp/out.{name}"), 30).text;
-        report += &differences(name, &linux, &guest);
-        if done.status != 0 {
-            let _ = writeln!(report, "{name}: exit {}: {}", done.status, done.text);
+        let mut differs = compare(&mut m, program, name, &folder);
+        if !differs.is_empty() {
+            // Some sections wait for others with time limits, which a busy machine may miss.
+            println!("once: {differs}");
+            differs = compare(&mut m, program, name, &folder);
         }
+        report += &differs;
     }
     m.power_off();
     let _ = std::fs::remove_dir_all(&folder);
