@@ -350,9 +350,11 @@ pub fn open_fifo(pipe: &Arc<Pipe>, flags: u32, node: Arc<dyn FifoNode>) -> Resul
     let interrupted = |_: WaitError| Errno::ERESTARTSYS;
     match flags & abi::O_ACCMODE {
         abi::O_RDONLY => {
+            // Looked at before the writer may see us: it may write and be gone at once.
             let seen = pipe.writer_opens.load(SeqCst);
+            let alone = pipe.writers.load(SeqCst) == 0;
             let end = PipeEnd::open(pipe.clone(), true, false, identity);
-            if !nonblocking && pipe.writers.load(SeqCst) == 0 {
+            if alone && !nonblocking {
                 pipe.readable
                     .wait_interruptible(None, || {
                         (pipe.writer_opens.load(SeqCst) != seen).then_some(())
@@ -366,8 +368,9 @@ pub fn open_fifo(pipe: &Arc<Pipe>, flags: u32, node: Arc<dyn FifoNode>) -> Resul
                 return Err(Errno::ENXIO);
             }
             let seen = pipe.reader_opens.load(SeqCst);
+            let alone = pipe.readers.load(SeqCst) == 0;
             let end = PipeEnd::open(pipe.clone(), false, true, identity);
-            if !nonblocking && pipe.readers.load(SeqCst) == 0 {
+            if alone && !nonblocking {
                 pipe.writable
                     .wait_interruptible(None, || {
                         (pipe.reader_opens.load(SeqCst) != seen).then_some(())
