@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use oxbow_harness::{Config, DataDisk, Machine, host};
+use oxbow_harness::{Config, DataDisk, Machine, host, with_default_signals};
 
 /// Sections that are known to differ: program, section, why.
 const KNOWN: &[(&str, &str, &str)] = &[
@@ -64,9 +64,9 @@ fn on_linux(program: &Path, folder: &Path) -> String {
         "umask 022; rm -rf \"$1\"; mkdir -p \"$1\" && cd \"$1\" && chmod 755 . .. || exit 1
         \"$0\" </dev/null 2>&1; status=$?; cd /; rm -rf \"$1\"; exit $status";
     let mut shell = if host("id", &["-u"]).trim() == "0" {
-        Command::new("sh")
+        with_default_signals("sh")
     } else {
-        let mut sudo = Command::new("sudo");
+        let mut sudo = with_default_signals("sudo");
         sudo.args(["-n", "sh"]);
         sudo
     };

@@ -65,3 +65,12 @@ pub fn median(mut figures: Vec<f64>) -> (f64, f64, f64) {
         figures[figures.len() - 1],
     )
 }
+
+/// A command for `program` on the host with every signal at its default, as the guest's shell
+/// has them: a test run that was started in the background ignores SIGINT and SIGQUIT, and
+/// programs inherit that.
+pub fn with_default_signals(program: &str) -> std::process::Command {
+    let mut command = std::process::Command::new("env");
+    command.args(["--default-signal", program]);
+    command
+}

@@ -1,9 +1,8 @@
 //! Programs that others built run unmodified, and print what they print on Linux.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use oxbow_harness::{Config, DataDisk, Machine};
+use oxbow_harness::{Config, DataDisk, Machine, with_default_signals};
 use oxbow_integration::{c_program, rust_program};
 
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && cp $(find /mnt -maxdepth 1 -type f) /tmp && cd /tmp";
@@ -15,7 +14,7 @@ fn on_linux(program: &Path, script: &str) -> String {
     std::fs::create_dir_all(&folder).expect("a folder");
     let name = program.file_name().expect("a name");
     std::fs::copy(program, folder.join(name)).expect("the program");
-    let done = Command::new("sh")
+    let done = with_default_signals("sh")
         .args(["-c", script])
         .current_dir(&folder)
         .env_clear()
