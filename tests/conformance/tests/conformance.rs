@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use oxbow_harness::{Config, DataDisk, Machine, host, with_default_signals};
 
