@@ -281,6 +281,30 @@ impl Execute for ast::CompoundList {
     }
 }
 
+/// Whether a redirection of `command` opens a FIFO, which waits for the other side: not something
+/// to do on the way to the next command.
+fn opens_fifo(command: &ast::Command, shell: &Shell<impl extensions::ShellExtensions>) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+
+    let ast::Command::Simple(simple) = command else {
+        return false;
+    };
+    let prefix = simple.prefix.iter().flat_map(|p| p.0.iter());
+    let suffix = simple.suffix.iter().flat_map(|s| s.0.iter());
+    prefix.chain(suffix).any(|item| {
+        let CommandPrefixOrSuffixItem::IoRedirect(ast::IoRedirect::File(
+            _,
+            _,
+            ast::IoFileRedirectTarget::Filename(name),
+        )) = item
+        else {
+            return false;
+        };
+        std::fs::metadata(shell.absolute_path(Path::new(&name.value)))
+            .is_ok_and(|metadata| metadata.file_type().is_fifo())
+    })
+}
+
 /// Starts `ao_list` as a background job. The processes of a plain pipeline become the job's own;
 /// anything else runs as shell code on a thread.
 async fn spawn_in_background<'a, SE: extensions::ShellExtensions>(
@@ -296,8 +320,10 @@ async fn spawn_in_background<'a, SE: extensions::ShellExtensions>(
     child_shell.options_mut().interactive = false;
     child_shell.control = Some(control.clone());
 
-    let plain_pipeline =
-        ao_list.additional.is_empty() && !ao_list.first.bang && ao_list.first.timed.is_none();
+    let plain_pipeline = ao_list.additional.is_empty()
+        && !ao_list.first.bang
+        && ao_list.first.timed.is_none()
+        && !ao_list.first.seq.iter().any(|c| opens_fifo(c, shell));
 
     // Redirect stdin to null, per spec; with job control, the terminal stops who reads.
     if !(plain_pipeline && shell.options().enable_job_control) {
