@@ -50,6 +50,8 @@ fn leave(status: ExitStatus) {
     let uid = cred.uid;
     *process.last_comm.lock() = *task.comm.lock();
     drop(process.last_cred.swap(Some(cred)));
+    // While it still counts as a thread, so that the process's use never goes back.
+    account(&task, &process);
     let (last, stopped, gone) = {
         // The id goes with the thread: an execve that waits for it may take it over, and a
         // user at the limit may make the next process once the parent heard of this one.
@@ -77,7 +79,6 @@ fn leave(status: ExitStatus) {
     }
     let pending = core::mem::take(&mut task.sig.lock().pending);
     drop(pending);
-    account(&task, &process);
     if last {
         drop(process.space.swap(None));
     }
