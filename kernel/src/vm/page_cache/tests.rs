@@ -1,5 +1,5 @@
 use super::*;
-use std::sync::Mutex as HostMutex;
+use std::sync::{Mutex as HostMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A file in ordinary memory that counts its calls.
 pub struct FakeFile {
@@ -89,6 +89,19 @@ impl PageSource for FakeFile {
     }
 }
 
+/// Reclaim takes clean pages from every cache of the process, those of other tests included.
+static RECLAIMING: RwLock<()> = RwLock::new(());
+
+/// Held by tests that reclaim.
+pub fn reclaiming() -> RwLockReadGuard<'static, ()> {
+    RECLAIMING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by tests that count pages or reads: no other test reclaims meanwhile.
+pub fn undisturbed() -> RwLockWriteGuard<'static, ()> {
+    RECLAIMING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len)
         .map(|i| (i / 7) as u8 ^ (i % 251) as u8 ^ seed)
@@ -110,6 +123,7 @@ fn read(cache: &PageCache, pos: u64, len: usize) -> Vec<u8> {
 
 #[test]
 fn reads_stop_at_the_end_and_go_to_the_source_once() {
+    let _guard = undisturbed();
     let data = pattern(10_000, 1);
     let file = FakeFile::new(&data);
     let cache = file.cache();
@@ -124,6 +138,7 @@ fn reads_stop_at_the_end_and_go_to_the_source_once() {
 
 #[test]
 fn one_bad_page_spoils_no_other() {
+    let _guard = undisturbed();
     let file = FakeFile::new(&pattern(40_000, 2));
     file.bad_page.store(2, Ordering::Relaxed);
     let cache = file.cache();
@@ -181,6 +196,7 @@ fn a_dirty_cache_keeps_its_source() {
 
 #[test]
 fn truncation_zeroes_what_comes_back() {
+    let _guard = undisturbed();
     let file = FakeFile::new(&pattern(12_000, 6));
     let cache = file.cache();
     write(&cache, 0, &pattern(12_000, 7)).unwrap();
@@ -196,6 +212,7 @@ fn truncation_zeroes_what_comes_back() {
 
 #[test]
 fn memory_files_keep_their_size_and_holes() {
+    let _guard = undisturbed();
     let cache = PageCache::new(None).unwrap();
     assert_eq!(write(&cache, 10_000, b"abc"), Ok(3));
     assert_eq!((cache.size(), cache.nr_pages()), (10_003, 1));
@@ -209,6 +226,7 @@ fn memory_files_keep_their_size_and_holes() {
 
 #[test]
 fn clean_pages_can_be_reclaimed_and_dirty_ones_not() {
+    let _guard = reclaiming();
     let data = pattern(64 * PAGE_SIZE, 8);
     let file = FakeFile::new(&data);
     let cache = file.cache();
@@ -228,6 +246,7 @@ fn clean_pages_can_be_reclaimed_and_dirty_ones_not() {
 /// Random reads, writes, truncations, write-backs and reclaim against a plain vector.
 #[test]
 fn random_operations_match_a_model() {
+    let _guard = reclaiming();
     let mut model = pattern(30_000, 9);
     let file = FakeFile::new(&model);
     let cache = file.cache();
@@ -275,6 +294,7 @@ fn random_operations_match_a_model() {
 
 #[test]
 fn concurrent_readers_and_writers_see_whole_pages_of_someone() {
+    let _guard = reclaiming();
     let file = FakeFile::new(&vec![0; 32 * PAGE_SIZE]);
     let cache = file.cache();
     std::thread::scope(|s| {

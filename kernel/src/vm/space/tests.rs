@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::Errno;
-use crate::vm::page_cache::tests::FakeFile;
+use crate::vm::page_cache::tests::{FakeFile, reclaiming, undisturbed};
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 
@@ -134,6 +134,7 @@ fn shared_anonymous_memory_stays_shared_over_fork() {
 
 #[test]
 fn private_file_mappings_leave_the_file_alone() {
+    let _guard = undisturbed();
     let fake = FakeFile::new(&[3; 3 * PAGE_SIZE]);
     let cache = fake.cache();
     let space = AddressSpace::new().unwrap();
@@ -170,6 +171,7 @@ fn stats_of(cache: &PageCache) -> usize {
 
 #[test]
 fn shared_file_mappings_are_tracked_and_written_back() {
+    let _guard = undisturbed();
     let fake = FakeFile::new(&[0; 4 * PAGE_SIZE]);
     let cache = fake.cache();
     let space = AddressSpace::new().unwrap();
@@ -217,6 +219,7 @@ fn shared_file_mappings_are_tracked_and_written_back() {
 
 #[test]
 fn truncation_takes_pages_out_of_mappings() {
+    let _guard = undisturbed();
     let fake = FakeFile::new(&[7; 4 * PAGE_SIZE]);
     let cache = fake.cache();
     let space = AddressSpace::new().unwrap();
@@ -245,6 +248,7 @@ fn truncation_takes_pages_out_of_mappings() {
 
 #[test]
 fn reclaim_unmaps_clean_pages() {
+    let _guard = reclaiming();
     let fake = FakeFile::new(&[7; 8 * PAGE_SIZE]);
     let cache = fake.cache();
     let space = AddressSpace::new().unwrap();
@@ -483,6 +487,7 @@ fn locked_memory_is_counted_and_limited() {
 /// Threads fault, fork, unmap and write back the same memory at once.
 #[test]
 fn concurrent_use_loses_nothing() {
+    let _guard = reclaiming();
     let fake = FakeFile::new(&[0; 16 * PAGE_SIZE]);
     let cache = fake.cache();
     let space = AddressSpace::new().unwrap();
