@@ -1,6 +1,7 @@
 //! Filesystems, behind the traits of `vfs`. Only `init` names them.
 
 pub mod devfs;
+pub mod devpts;
 pub mod ext2;
 pub mod memfs;
 pub mod procfs;
@@ -17,5 +18,7 @@ pub fn init() {
     super_block::register(Arc::new(memfs::MemFs));
     super_block::register(Arc::new(procfs::ProcFs));
     super_block::register(Arc::new(devfs::DevFs));
+    super_block::register(Arc::new(devpts::DevPts));
     devfs::init();
+    devpts::init();
 }

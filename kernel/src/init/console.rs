@@ -26,12 +26,12 @@ pub fn terminal() -> Option<Arc<Tty>> {
 }
 
 fn open_serial(_: Dev, flags: u32) -> Result<Arc<dyn File>> {
-    Ok(terminal().ok_or(Errno::ENXIO)?.open(flags))
+    terminal().ok_or(Errno::ENXIO)?.open(flags)
 }
 
 /// Never becomes a controlling terminal by being opened (as on Linux).
 fn open_console(_: Dev, flags: u32) -> Result<Arc<dyn File>> {
-    Ok(terminal().ok_or(Errno::ENXIO)?.open(flags | abi::O_NOCTTY))
+    terminal().ok_or(Errno::ENXIO)?.open(flags | abi::O_NOCTTY)
 }
 
 /// Brings up the serial port, if there is one, and shows the terminals in /dev.

@@ -61,7 +61,7 @@ pub fn start_first(options: &Options<'_>) -> Result<(), Errno> {
     let files = FdTable::new();
     if let Some(terminal) = console::terminal() {
         let flags = abi::O_RDWR | abi::O_NOCTTY;
-        let file = OpenFile::new(terminal.open(flags), flags);
+        let file = OpenFile::new(terminal.open(flags)?, flags);
         for _ in 0..3 {
             files.insert(file.clone(), false, 3)?;
         }

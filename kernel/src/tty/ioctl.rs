@@ -10,6 +10,15 @@ use crate::mm::UserAddr;
 use crate::process::session;
 use crate::vm::UserPtr;
 
+/// Which end of a line a call came through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The terminal, as programs that run on it have it.
+    Terminal,
+    /// The master of a pseudo-terminal: no job control holds it back.
+    Master,
+}
+
 /// When new settings take effect (tcsetattr's actions).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum When {
@@ -96,8 +105,8 @@ fn from_termios2(t: &abi::termios2) -> Settings {
     }
 }
 
-fn set(tty: &Tty, when: When, new: impl FnOnce(&Settings) -> Settings) -> Result<isize> {
-    check_may_change(tty)?;
+fn set(tty: &Tty, end: End, when: When, new: impl FnOnce(&Settings) -> Settings) -> Result<isize> {
+    check_may_change(tty, end)?;
     if when != When::Now {
         tty.drain()?;
     }
@@ -110,18 +119,26 @@ fn set(tty: &Tty, when: When, new: impl FnOnce(&Settings) -> Settings) -> Result
         state.ldisc.set_settings(settings);
         settings
     };
+    if when == When::AfterDrainAndFlush {
+        tty.driver.input_flushed();
+    }
     tty.driver.configure(&settings);
-    tty.driver.set_stopped(tty.state.lock().ldisc.stopped());
+    // Apart: a driver's lock is never taken under the terminal's.
+    let stopped = tty.state.lock().ldisc.stopped();
+    tty.driver.set_stopped(stopped);
     tty.readable.wake_all();
     tty.writable.wake_all();
+    tty.driver.input_taken(tty);
     Ok(0)
 }
 
 /// A background process that changes the terminal is stopped first (SIGTTOU).
-fn check_may_change(tty: &Tty) -> Result<()> {
+fn check_may_change(tty: &Tty, end: End) -> Result<()> {
     match crate::process::try_current() {
-        Some(task) => session::check_background(&task, tty.device, abi::SIGTTOU),
-        None => Ok(()),
+        Some(task) if end == End::Terminal => {
+            session::check_background(&task, tty.device, abi::SIGTTOU)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -135,8 +152,8 @@ fn require_controlling(tty: &Tty) -> Result<Arc<crate::process::Task>> {
     if mine { Ok(task) } else { Err(Errno::ENOTTY) }
 }
 
-/// What /dev/ttyS0, /dev/console and pseudo-terminals answer.
-pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
+/// What /dev/ttyS0, /dev/console and both ends of pseudo-terminals answer.
+pub fn tty_ioctl(tty: &Arc<Tty>, end: End, command: u32, arg: u64) -> Result<isize> {
     let at = UserAddr(arg);
     let int = UserPtr::<i32>::new(at);
     let termios = UserPtr::<abi::termios>::new(at);
@@ -149,7 +166,7 @@ pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
             let new = termios.read()?;
             let when = [When::Now, When::AfterDrain, When::AfterDrainAndFlush]
                 [(command - cmd::TCSETS) as usize];
-            return set(tty, when, |old| from_termios(&new, old));
+            return set(tty, end, when, |old| from_termios(&new, old));
         }
         cmd::TCSETS2 | cmd::TCSETSW2 | cmd::TCSETSF2 => {
             let new = termios2.read()?;
@@ -158,7 +175,7 @@ pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
                 cmd::TCSETSW2 => When::AfterDrain,
                 _ => When::AfterDrainAndFlush,
             };
-            return set(tty, when, |_| from_termios2(&new));
+            return set(tty, end, when, |_| from_termios2(&new));
         }
         cmd::TIOCGWINSZ => {
             let size = tty.state.lock().winsize;
@@ -177,16 +194,20 @@ pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
             }
         }
         cmd::TIOCGPGRP => {
-            require_controlling(tty)?;
+            if end == End::Terminal {
+                require_controlling(tty)?;
+            }
             int.write(session::foreground(tty.device).unwrap_or(0))?;
         }
         cmd::TIOCSPGRP => {
-            check_may_change(tty)?;
+            check_may_change(tty, end)?;
             let task = require_controlling(tty)?;
             session::set_foreground(&task, tty.device, int.read()?)?;
         }
         cmd::TIOCGSID => {
-            require_controlling(tty)?;
+            if end == End::Terminal {
+                require_controlling(tty)?;
+            }
             int.write(session::session_of(tty.device).ok_or(Errno::ENOTTY)?)?;
         }
         cmd::TIOCSCTTY => {
@@ -199,25 +220,27 @@ pub fn tty_ioctl(tty: &Arc<Tty>, command: u32, arg: u64) -> Result<isize> {
             session::disassociate(&task)?;
         }
         cmd::TCFLSH => {
-            check_may_change(tty)?;
+            check_may_change(tty, end)?;
             if arg > 2 {
                 return Err(Errno::EINVAL);
             }
             if arg == u64::from(abi::TCIFLUSH) || arg == u64::from(abi::TCIOFLUSH) {
                 tty.state.lock().ldisc.flush_input();
+                tty.driver.input_flushed();
             }
             if arg == u64::from(abi::TCOFLUSH) || arg == u64::from(abi::TCIOFLUSH) {
                 tty.driver.flush_output();
                 tty.writable.wake_all();
             }
+            tty.driver.input_taken(tty);
         }
         // tcdrain is TCSBRK with an argument; 0 asks for a break, which no virtual line has.
         cmd::TCSBRK | cmd::TCSBRKP => {
-            check_may_change(tty)?;
+            check_may_change(tty, end)?;
             tty.drain()?;
         }
         cmd::TCXONC => {
-            check_may_change(tty)?;
+            check_may_change(tty, end)?;
             let stopped = match arg as u32 {
                 abi::TCOOFF => true,
                 abi::TCOON => false,

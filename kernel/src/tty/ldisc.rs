@@ -80,6 +80,16 @@ impl Settings {
         }
     }
 
+    /// What a pseudo-terminal starts with (as Linux's): no modem lines, bytes as characters.
+    pub const fn pseudo() -> Self {
+        let mut settings = Self::cooked();
+        settings.iflag &= !abi::IUTF8;
+        settings.cflag = abi::B38400 | abi::CS8 | abi::CREAD;
+        settings.ispeed = 38_400;
+        settings.ospeed = 38_400;
+        settings
+    }
+
     fn input(&self, flag: u32) -> bool {
         self.iflag & flag != 0
     }
@@ -214,6 +224,16 @@ impl LineDiscipline {
         }
     }
 
+    /// How many bytes may come in without any being lost. An unfinished line that nobody can
+    /// read yet takes what comes, however long it is: its end must get through.
+    pub fn input_room(&self) -> usize {
+        if self.settings.canonical() && self.lines.is_empty() {
+            return INPUT_MAX;
+        }
+        let held = self.ready.len() + self.edit.len() + self.lines.len();
+        (INPUT_MAX - 1).saturating_sub(held)
+    }
+
     /// Takes input for a reader: at most a line in canonical mode. `None`: nothing is there.
     /// `Some(empty)`: end-of-file, or `max` is 0.
     pub fn read(&mut self, max: usize) -> Option<Vec<u8>> {
@@ -332,12 +352,18 @@ impl LineDiscipline {
                 self.put(b"^\x08", echo);
             }
         } else if s.is(abi::VEOF, byte) {
+            if self.is_full() {
+                return Outcome::default();
+            }
             return self.finish_line();
         } else {
             let ends =
                 byte == b'\n' || s.is(abi::VEOL, byte) || (s.is(abi::VEOL2, byte) && extended);
             if !ends {
                 return self.accept(byte, false, echo);
+            }
+            if self.is_full() {
+                return Outcome::default();
             }
             if s.local(abi::ECHO) || (byte == b'\n' && s.local(abi::ECHONL)) {
                 self.echo_char(byte, echo);
@@ -346,6 +372,11 @@ impl LineDiscipline {
             return self.finish_line();
         }
         Outcome::default()
+    }
+
+    /// Whether so much is unread that not even the end of a line is taken.
+    fn is_full(&self) -> bool {
+        self.ready.len() + self.lines.len() >= INPUT_MAX
     }
 
     fn finish_line(&mut self) -> Outcome {
@@ -669,6 +700,33 @@ mod tests {
         typed(&mut ld, b"\n");
         let line = ld.read(3 * INPUT_MAX).unwrap();
         assert_eq!((line.len(), line.last()), (INPUT_MAX, Some(&b'\n')));
+    }
+
+    #[test]
+    fn room_is_what_comes_in_without_loss() {
+        let mut ld = LineDiscipline::default();
+        // Nobody can read an unfinished line: it takes what comes.
+        typed(&mut ld, &[b'a'; 2 * INPUT_MAX]);
+        assert_eq!(ld.input_room(), INPUT_MAX);
+        typed(&mut ld, b"\n");
+        assert_eq!(ld.input_room(), 0);
+        assert!(ld.read(INPUT_MAX).is_some());
+        assert_eq!(ld.input_room(), INPUT_MAX);
+        let mut s = *ld.settings();
+        s.lflag &= !(abi::ICANON | abi::ECHO);
+        ld.set_settings(s);
+        let room = ld.input_room();
+        typed(&mut ld, &alloc::vec![b'r'; room]);
+        assert_eq!(ld.input_room(), 0);
+        assert_eq!(ld.read(2 * INPUT_MAX).map(|b| b.len()), Some(room));
+    }
+
+    #[test]
+    fn unread_ends_of_lines_are_bounded() {
+        let mut ld = LineDiscipline::default();
+        typed(&mut ld, &[b'\n'; 3 * INPUT_MAX]);
+        typed(&mut ld, &[0x04; 3 * INPUT_MAX]);
+        assert!(ld.ready.len() + ld.lines.len() <= INPUT_MAX + 1);
     }
 
     #[test]

@@ -13,7 +13,9 @@
 
 pub mod ioctl;
 pub mod ldisc;
+pub mod pty;
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
@@ -43,6 +45,24 @@ pub trait TtyDriver: Send + Sync {
     fn set_stopped(&self, _stopped: bool) {}
     /// The program set speed or framing.
     fn configure(&self, _settings: &Settings) {}
+    /// A program opens the terminal; every success is followed by one [`TtyDriver::close`].
+    fn open(&self) -> Result<()> {
+        Ok(())
+    }
+    /// One of the files that programs opened is gone.
+    fn close(&self) {}
+    /// Input was read or dropped: [`Tty::receive`] may have room again. In thread context,
+    /// without locks.
+    fn input_taken(&self, _tty: &Tty) {}
+    /// Unread input was dropped (TCIFLUSH).
+    fn input_flushed(&self) {}
+    /// An interrupt character came, and NOFLSH is off: output that waits is of no interest.
+    fn interrupted(&self) {}
+    /// Whether the line lives as long as its other end, and not as long as the machine: a
+    /// hang-up is for good, and the end of a session hangs nothing up.
+    fn is_pty(&self) -> bool {
+        false
+    }
 }
 
 struct State {
@@ -52,11 +72,13 @@ struct State {
 
 /// A terminal.
 pub struct Tty {
-    name: &'static str,
+    name: String,
     device: u64,
     driver: Arc<dyn TtyDriver>,
     state: SpinLock<State>,
     output: Mutex<()>,
+    /// Writers that wait for `output`.
+    turn: WaitQueue,
     /// The line is gone: reads see the end, writes EIO.
     hung_up: AtomicBool,
     readable: Arc<WaitQueue>,
@@ -70,7 +92,17 @@ pub const fn makedev(major: u64, minor: u64) -> u64 {
 
 impl Tty {
     /// A terminal on `driver`; `device` as [`makedev`] makes it.
-    pub fn new(name: &'static str, device: u64, driver: Arc<dyn TtyDriver>) -> Arc<Tty> {
+    pub fn new(name: &str, device: u64, driver: Arc<dyn TtyDriver>) -> Arc<Tty> {
+        Self::with_settings(name, device, driver, Settings::cooked())
+    }
+
+    /// As [`Tty::new`], with other settings to start with.
+    pub fn with_settings(
+        name: &str,
+        device: u64,
+        driver: Arc<dyn TtyDriver>,
+        settings: Settings,
+    ) -> Arc<Tty> {
         let winsize = abi::winsize {
             ws_row: 0,
             ws_col: 0,
@@ -78,17 +110,18 @@ impl Tty {
             ws_ypixel: 0,
         };
         Arc::new(Tty {
-            name,
+            name: name.into(),
             device,
             driver,
             state: SpinLock::new(
                 Rank::Object,
                 State {
-                    ldisc: LineDiscipline::default(),
+                    ldisc: LineDiscipline::new(settings),
                     winsize,
                 },
             ),
             output: Mutex::new(()),
+            turn: WaitQueue::new(),
             hung_up: AtomicBool::new(false),
             readable: Arc::new(WaitQueue::new()),
             writable: Arc::new(WaitQueue::new()),
@@ -96,8 +129,18 @@ impl Tty {
     }
 
     /// Name without /dev/.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Device number, as [`makedev`] makes it.
+    pub fn device_number(&self) -> u64 {
+        self.device
+    }
+
+    /// How many bytes [`Tty::receive`] takes without losing any.
+    pub fn input_room(&self) -> usize {
+        self.state.lock().ldisc.input_room()
     }
 
     /// Bytes came in from the line. In thread context, without locks.
@@ -105,7 +148,7 @@ impl Tty {
         let mut echo = Vec::new();
         let mut signals = Vec::new();
         let (mut wake_readers, mut wake_writers) = (false, false);
-        let stopped = {
+        let (stopped, flushes) = {
             let mut state = self.state.lock();
             for &byte in bytes {
                 let outcome = state.ldisc.receive(byte, &mut echo);
@@ -113,9 +156,13 @@ impl Tty {
                 wake_readers |= outcome.wake_readers;
                 wake_writers |= outcome.wake_writers;
             }
-            state.ldisc.stopped()
+            let keeps = state.ldisc.settings().lflag & abi::NOFLSH != 0;
+            (state.ldisc.stopped(), !signals.is_empty() && !keeps)
         };
         self.driver.set_stopped(stopped);
+        if flushes {
+            self.driver.interrupted();
+        }
         // An echo that the line has no room for is lost, as on any terminal.
         self.driver.write(&echo);
         for signal in signals {
@@ -135,8 +182,9 @@ impl Tty {
     }
 
     /// A file for programs. Opening a terminal makes it the controlling one of a session
-    /// leader that has none, unless `O_NOCTTY` (man 2 open).
-    pub fn open(self: &Arc<Self>, flags: u32) -> Arc<dyn File> {
+    /// leader that has none, unless `O_NOCTTY` (man 2 open). EIO: the line refuses.
+    pub fn open(self: &Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {
+        let file = TtyFile::new(self.clone())?;
         if flags & (abi::O_NOCTTY | abi::O_PATH) == 0
             && let Some(task) = crate::process::try_current()
         {
@@ -145,8 +193,23 @@ impl Tty {
             let _ = session::set_controlling_tty(&task, self.clone(), false);
         }
         // A new open after a hang-up starts afresh.
-        self.hung_up.store(false, SeqCst);
-        Arc::new(TtyFile { tty: self.clone() })
+        if !self.driver.is_pty() {
+            self.hung_up.store(false, SeqCst);
+        }
+        Ok(Arc::new(file))
+    }
+
+    /// The line is gone: what programs do with the terminal from now on fails or ends.
+    fn lose_line(&self) {
+        self.hung_up.store(true, SeqCst);
+        {
+            let mut state = self.state.lock();
+            state.ldisc.flush_input();
+            state.ldisc.set_settings(Settings::cooked());
+        }
+        self.driver.set_stopped(false);
+        self.readable.wake_all();
+        self.writable.wake_all();
     }
 
     fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
@@ -157,11 +220,11 @@ impl Tty {
         let mut deadline = None;
         let mut total = 0;
         loop {
-            if let Some(task) = crate::process::try_current() {
-                session::check_background(&task, self.device, abi::SIGTTIN)?;
-            }
             if self.hung_up.load(SeqCst) {
                 return Ok(total);
+            }
+            if let Some(task) = crate::process::try_current() {
+                session::check_background(&task, self.device, abi::SIGTTIN)?;
             }
             let (canonical, min, tenths, taken) = {
                 let mut state = self.state.lock();
@@ -170,6 +233,7 @@ impl Tty {
                 (s.canonical(), s.min_bytes(), s.time_tenths(), taken)
             };
             if let Some(bytes) = taken {
+                self.driver.input_taken(self);
                 let nothing = bytes.is_empty();
                 total += dst.put(&bytes)?;
                 if canonical || nothing || total >= min || dst.remaining() == 0 {
@@ -221,7 +285,22 @@ impl Tty {
         {
             session::check_background(&task, self.device, abi::SIGTTOU)?;
         }
-        let _in_turn = self.output.lock();
+        let in_turn = match self.output.try_lock() {
+            Some(guard) => guard,
+            None if of.nonblocking() => return Err(Errno::EAGAIN),
+            None => self
+                .turn
+                .wait_interruptible(None, || self.output.try_lock())
+                .map_err(|_| Errno::ERESTARTSYS)?,
+        };
+        let result = self.write_in_turn(of, src);
+        drop(in_turn);
+        self.turn.wake_one();
+        result
+    }
+
+    /// The write itself, with `output` held.
+    fn write_in_turn(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
         let mut done = 0;
         let mut chunk = [0; 256];
         let mut out = Vec::with_capacity(2 * chunk.len());
@@ -298,7 +377,8 @@ impl Tty {
         }
         let mut events = PollEvents::empty();
         if self.hung_up.load(SeqCst) {
-            return PollEvents::IN | PollEvents::OUT | PollEvents::HUP | PollEvents::ERR;
+            let ready = PollEvents::IN | PollEvents::RDNORM | PollEvents::OUT | PollEvents::WRNORM;
+            return ready | PollEvents::HUP | PollEvents::ERR;
         }
         if self.state.lock().ldisc.readable() {
             events |= PollEvents::IN | PollEvents::RDNORM;
@@ -318,15 +398,10 @@ impl ControllingTty for Tty {
         self
     }
     fn hang_up(&self) {
-        self.hung_up.store(true, SeqCst);
-        {
-            let mut state = self.state.lock();
-            state.ldisc.flush_input();
-            state.ldisc.set_settings(Settings::cooked());
+        // A pseudo-terminal has a program at its other end, which may start another session.
+        if !self.driver.is_pty() {
+            self.lose_line();
         }
-        self.driver.set_stopped(false);
-        self.readable.wake_all();
-        self.writable.wake_all();
     }
 }
 
@@ -336,6 +411,10 @@ pub struct TtyFile {
 }
 
 impl TtyFile {
+    fn new(tty: Arc<Tty>) -> Result<TtyFile> {
+        tty.driver.open()?;
+        Ok(TtyFile { tty })
+    }
     /// The terminal.
     pub fn tty(&self) -> &Arc<Tty> {
         &self.tty
@@ -356,7 +435,14 @@ impl File for TtyFile {
         self.tty.poll(table)
     }
     fn ioctl(&self, _of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
-        ioctl::tty_ioctl(&self.tty, cmd, arg)
+        if self.tty.driver.is_pty() && self.tty.hung_up.load(SeqCst) {
+            // As Linux: the group cannot be that of a terminal that is none any more.
+            return Err(match cmd {
+                abi::ioctl::TIOCSPGRP => Errno::ENOTTY,
+                _ => Errno::EIO,
+            });
+        }
+        ioctl::tty_ioctl(&self.tty, ioctl::End::Terminal, cmd, arg)
     }
     fn stat(&self) -> Result<abi::stat> {
         // SAFETY: a C structure of integers: all zeros is a valid value.
@@ -372,11 +458,17 @@ impl File for TtyFile {
     }
 }
 
+impl Drop for TtyFile {
+    fn drop(&mut self) {
+        self.tty.driver.close();
+    }
+}
+
 /// Opens /dev/tty: the caller's controlling terminal. ENXIO without one.
 pub fn open_controlling() -> Result<Arc<dyn File>> {
     let task = crate::process::try_current().ok_or(Errno::ENXIO)?;
     let tty = task.process().controlling_tty().ok_or(Errno::ENXIO)?;
     let tty: Arc<dyn Any + Send + Sync> = tty;
     let tty = tty.downcast::<Tty>().map_err(|_| Errno::ENXIO)?;
-    Ok(Arc::new(TtyFile { tty }))
+    Ok(Arc::new(TtyFile::new(tty)?))
 }
