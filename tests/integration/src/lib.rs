@@ -2,13 +2,21 @@
 //! their programs.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use oxbow_harness::{DataDisk, host, top};
 
-/// Compiles `programs/NAME.c` to a static musl binary; returns its path.
+/// Compiles `programs/NAME.c` to a static musl binary; returns its path, another one each
+/// time: tests run at once, and a program that runs cannot be written.
 pub fn c_program(name: &str) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let id = format!(
+        "{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     let source = top().join(format!("tests/integration/programs/{name}.c"));
-    let out = std::env::temp_dir().join(format!("oxbow-{}-{name}", std::process::id()));
+    let out = std::env::temp_dir().join(format!("oxbow-{id}-{name}"));
     let (source, out_text) = (source.to_string_lossy().into_owned(), out.to_string_lossy());
     host(
         "musl-gcc",
