@@ -3,4 +3,4 @@
 //! Everything comes from the `linux-raw-sys` bindings (asm-generic and x86_64 uapi headers);
 //! constants there are mostly `u32`.
 
-pub use linux_raw_sys::{auxvec, elf_uapi as elf, errno, general::*, ioctl, prctl, system};
+pub use linux_raw_sys::{auxvec, elf_uapi as elf, errno, general::*, ioctl, net, prctl, system};

@@ -1,10 +1,16 @@
-//! Sockets. So far connected pairs of unix sockets ([`unix`]); what a socket call asks of a
-//! file is in [`Socket`], which every kind implements.
+//! Sockets: the [`Socket`] trait that every kind implements, unix sockets ([`unix`]).
+//!
+//! Addresses cross the trait as the bytes of a `sockaddr` (man 7 ip, man 7 unix): each family
+//! reads its own. Not responsible for user pointers: `syscall::net` copies.
 
 pub mod unix;
 
-use crate::error::Result;
-use crate::file::OpenFile;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::error::{Errno, Result};
+use crate::file::{File, OpenFile};
+use crate::security::cred::Credentials;
 use crate::vm::{IoDest, IoSource};
 
 /// The parts of `send` and `recv` flags that sockets honour (man 2 recv, MSG_*).
@@ -18,13 +24,30 @@ pub struct MsgFlags {
     pub wait_all: bool,
 }
 
+/// What goes with the bytes of a send (man 2 sendmsg).
+#[derive(Default)]
+pub struct Outgoing<'a> {
+    /// Bytes of the destination's `sockaddr`; `None` when the call names none.
+    pub address: Option<&'a [u8]>,
+    /// Open files to pass (SCM_RIGHTS).
+    pub files: Vec<Arc<OpenFile>>,
+    /// Credentials the sender claims (SCM_CREDENTIALS): pid, uid, gid; checked by the caller.
+    pub credentials: Option<(i32, u32, u32)>,
+}
+
 /// What a receive found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Default)]
 pub struct Received {
     /// Bytes put into the buffer.
     pub len: usize,
     /// Length of the message, which may be more (datagrams).
     pub full_len: usize,
+    /// Bytes of the sender's `sockaddr`; empty when there is none to tell.
+    pub address: Vec<u8>,
+    /// Open files that came along (SCM_RIGHTS).
+    pub files: Vec<Arc<OpenFile>>,
+    /// Further control messages: level, type, bytes (SCM_CREDENTIALS, IP_TTL...).
+    pub control: Vec<(u32, u32, Vec<u8>)>,
 }
 
 /// Which halves `shutdown` closes (man 2 shutdown).
@@ -38,18 +61,76 @@ pub enum Shutdown {
     Both,
 }
 
-/// A socket, behind the [`crate::file::File`] that a descriptor names.
+/// A socket, behind the [`crate::file::File`] that a descriptor names. The defaults answer
+/// what Linux answers for kinds that lack the operation.
 pub trait Socket {
     /// (address family, SOCK_* type, protocol).
     fn family_type_protocol(&self) -> (u32, u32, u32);
-    /// man 2 send. EPIPE: the caller sends SIGPIPE unless MSG_NOSIGNAL.
-    fn send(&self, of: &OpenFile, src: &mut IoSource<'_>, flags: MsgFlags) -> Result<usize>;
-    /// man 2 recv.
+    /// man 2 sendmsg. EPIPE: the caller sends SIGPIPE unless MSG_NOSIGNAL.
+    fn send(
+        &self,
+        of: &OpenFile,
+        src: &mut IoSource<'_>,
+        flags: MsgFlags,
+        with: Outgoing<'_>,
+    ) -> Result<usize>;
+    /// man 2 recvmsg.
     fn receive(&self, of: &OpenFile, dst: &mut IoDest<'_>, flags: MsgFlags) -> Result<Received>;
     /// man 2 shutdown.
     fn shut_down(&self, how: Shutdown) -> Result<()>;
-    /// Size of the send and of the receive buffer in bytes (SO_SNDBUF, SO_RCVBUF).
-    fn buffer_sizes(&self) -> (usize, usize);
-    /// (pid, uid, gid) of the peer (SO_PEERCRED); `None` where that means nothing.
-    fn peer_credentials(&self) -> Option<(i32, u32, u32)>;
+    /// man 2 bind.
+    fn bind(&self, _address: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// man 2 connect. Blocks until connected unless `of` is non-blocking (EINPROGRESS).
+    fn connect(&self, _of: &OpenFile, _address: &[u8]) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// man 2 listen.
+    fn listen(&self, _backlog: i32) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// man 2 accept: the new socket and the bytes of its peer's `sockaddr`.
+    fn accept(&self, _of: &OpenFile) -> Result<(Arc<dyn File>, Vec<u8>)> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// man 2 getsockname, as the bytes of a `sockaddr`.
+    fn local_address(&self) -> Result<Vec<u8>>;
+    /// man 2 getpeername.
+    fn peer_address(&self) -> Result<Vec<u8>>;
+    /// man 2 getsockopt: the option's bytes. SO_TYPE, SO_DOMAIN and SO_PROTOCOL are answered
+    /// by the caller. ENOPROTOOPT for what the kind does not know.
+    fn option(&self, _level: u32, _option: u32) -> Result<Vec<u8>> {
+        Err(Errno::ENOPROTOOPT)
+    }
+    /// man 2 setsockopt.
+    fn set_option(&self, _level: u32, _option: u32, _value: &[u8]) -> Result<()> {
+        Err(Errno::ENOPROTOOPT)
+    }
+}
+
+/// man 2 socket. EAFNOSUPPORT for families there are not, ESOCKTNOSUPPORT and EPROTONOSUPPORT
+/// for kinds and protocols; EPERM for raw sockets without CAP_NET_RAW.
+pub fn create(
+    _family: u32,
+    _kind: u32,
+    _protocol: u32,
+    _cred: &Credentials,
+) -> Result<Arc<dyn File>> {
+    Err(Errno::EAFNOSUPPORT)
+}
+
+/// The socket behind a file.
+pub fn of_file(file: &dyn File) -> Option<&dyn Socket> {
+    let any = file.as_any();
+    if let Some(socket) = any.downcast_ref::<unix::UnixSocket>() {
+        return Some(socket);
+    }
+    None
+}
+
+/// The value of an `int` option (man 2 setsockopt). EINVAL when it is too short.
+pub fn int_option(value: &[u8]) -> Result<i32> {
+    let bytes = value.first_chunk::<4>().ok_or(Errno::EINVAL)?;
+    Ok(i32::from_ne_bytes(*bytes))
 }

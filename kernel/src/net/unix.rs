@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
-use super::{MsgFlags, Received, Shutdown, Socket};
+use super::{MsgFlags, Outgoing, Received, Shutdown, Socket};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::anon::AnonInode;
@@ -209,7 +209,20 @@ impl Socket for UnixSocket {
         (AF_UNIX, self.kind as u32, 0)
     }
 
-    fn send(&self, _of: &OpenFile, src: &mut IoSource<'_>, flags: MsgFlags) -> Result<usize> {
+    fn send(
+        &self,
+        _of: &OpenFile,
+        src: &mut IoSource<'_>,
+        flags: MsgFlags,
+        with: Outgoing<'_>,
+    ) -> Result<usize> {
+        if with.address.is_some() {
+            // Pairs are connected.
+            return Err(Errno::EISCONN);
+        }
+        if !with.files.is_empty() || with.credentials.is_some() {
+            return Err(Errno::EOPNOTSUPP);
+        }
         if self.kind != Kind::Stream {
             let len = src.remaining();
             if len >= INBOX_BYTES {
@@ -283,12 +296,30 @@ impl Socket for UnixSocket {
         Ok(())
     }
 
-    fn buffer_sizes(&self) -> (usize, usize) {
-        (INBOX_BYTES, INBOX_BYTES)
+    fn local_address(&self) -> Result<Vec<u8>> {
+        // Unnamed: the family alone.
+        Ok((AF_UNIX as u16).to_ne_bytes().to_vec())
     }
 
-    fn peer_credentials(&self) -> Option<(i32, u32, u32)> {
-        Some(self.credentials)
+    fn peer_address(&self) -> Result<Vec<u8>> {
+        self.local_address()
+    }
+
+    fn option(&self, level: u32, option: u32) -> Result<Vec<u8>> {
+        if level != abi::net::SOL_SOCKET {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let int = |v: u32| v.to_ne_bytes().to_vec();
+        Ok(match option {
+            // Pairs report errors at once: none is kept.
+            abi::net::SO_ERROR | abi::net::SO_ACCEPTCONN => int(0),
+            abi::net::SO_SNDBUF | abi::net::SO_RCVBUF => int(INBOX_BYTES as u32),
+            abi::net::SO_PEERCRED => {
+                let (pid, uid, gid) = self.credentials;
+                [int(pid as u32), int(uid), int(gid)].concat()
+            }
+            _ => return Err(Errno::ENOPROTOOPT),
+        })
     }
 }
 
@@ -308,7 +339,7 @@ impl File for UnixSocket {
             nonblocking: of.nonblocking(),
             ..MsgFlags::default()
         };
-        self.send(of, src, flags)
+        self.send(of, src, flags, Outgoing::default())
     }
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         let (inbox, peer) = (&self.inbox, &self.peer);
@@ -368,9 +399,4 @@ impl Drop for UnixSocket {
         }
         self.inbox.refuse();
     }
-}
-
-/// The socket behind a file.
-pub fn of_file(file: &dyn File) -> Option<&UnixSocket> {
-    file.as_any().downcast_ref()
 }

@@ -88,6 +88,13 @@ table! {
     // ---- net ----
     __NR_socket "socket" = net::socket [] (family: u32, kind: u32, protocol: u32);
     __NR_socketpair "socketpair" = net::socketpair [] (family: u32, kind: u32, protocol: u32, fds: UserPtr<[i32; 2]>);
+    __NR_connect "connect" = net::connect [] (fd: i32, address: UserAddr, len: u32);
+    __NR_bind "bind" = net::bind [] (fd: i32, address: UserAddr, len: u32);
+    __NR_listen "listen" = net::listen [] (fd: i32, backlog: i32);
+    __NR_accept "accept" = net::accept [] (fd: i32, address: UserAddr, len: UserPtr<u32>);
+    __NR_accept4 "accept4" = net::accept4 [] (fd: i32, address: UserAddr, len: UserPtr<u32>, flags: u32);
+    __NR_sendmmsg "sendmmsg" = net::sendmmsg [] (fd: i32, messages: UserPtr<[u64; 8]>, count: u32, flags: u32);
+    __NR_recvmmsg "recvmmsg" = net::recvmmsg [] (fd: i32, messages: UserPtr<[u64; 8]>, count: u32, flags: u32, timeout: UserPtr<[i64; 2]>);
     __NR_sendto "sendto" = net::sendto [] (fd: i32, buf: UserAddr, len: usize, flags: u32, address: UserAddr, address_len: u32);
     __NR_recvfrom "recvfrom" = net::recvfrom [] (fd: i32, buf: UserAddr, len: usize, flags: u32, address: UserAddr, address_len: UserPtr<u32>);
     __NR_sendmsg "sendmsg" = net::sendmsg [] (fd: i32, message: UserPtr<[u64; 7]>, flags: u32);
