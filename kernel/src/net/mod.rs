@@ -111,12 +111,10 @@ pub trait Socket {
 
 /// man 2 socket. EAFNOSUPPORT for families there are not, ESOCKTNOSUPPORT and EPROTONOSUPPORT
 /// for kinds and protocols; EPERM for raw sockets without CAP_NET_RAW.
-pub fn create(
-    _family: u32,
-    _kind: u32,
-    _protocol: u32,
-    _cred: &Credentials,
-) -> Result<Arc<dyn File>> {
+pub fn create(family: u32, kind: u32, protocol: u32, _cred: &Credentials) -> Result<Arc<dyn File>> {
+    if family == unix::AF_UNIX {
+        return Ok(unix::create(kind, protocol)?);
+    }
     Err(Errno::EAFNOSUPPORT)
 }
 

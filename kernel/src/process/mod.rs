@@ -47,15 +47,36 @@ pub use task::{ExitStatus, Process, Task, Usage};
 
 use alloc::sync::Arc;
 
+use crate::net::unix;
+
 /// A process or thread id (man 7 credentials).
 pub type Pid = i32;
 
+/// What unix sockets tell of the calling process, and where its paths start.
+static SOCKET_CALLERS: unix::Callers = unix::Callers {
+    sender: || {
+        let task = try_current()?;
+        let cred = task.cred();
+        Some((task.pid(), cred.uid, cred.gid))
+    },
+    identity: || {
+        let task = try_current()?;
+        Some(unix::Identity {
+            pid: task.pid(),
+            cred: task.cred(),
+            fs: task.fs(),
+            max_files: task.process().limit(crate::abi::RLIMIT_NOFILE),
+        })
+    },
+};
+
 /// Tells the layers below what they need of processes; boot calls it once, before the first
 /// program: random numbers for address choices, who dies when memory runs out, and how many
-/// threads the machine's memory carries.
+/// threads the machine's memory carries; and who calls, for unix sockets.
 pub fn init() {
     crate::vm::set_random_source(crate::security::random::word);
     crate::vm::oom::set_killer(kill_for_memory);
+    unix::set_callers(&SOCKET_CALLERS);
     // An eighth of memory for kernel stacks and what else a thread needs, as Linux.
     const BYTES_PER_TASK: u64 = 32 << 10;
     let bytes = (crate::mm::frame::stats().total * crate::mm::PAGE_SIZE) as u64;

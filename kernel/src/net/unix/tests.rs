@@ -1,0 +1,189 @@
+//! Sockets end to end, without processes: abstract names only.
+
+use super::*;
+use crate::file::PollEvents;
+use crate::file::eventfd::EventFd;
+
+const WAIT: MsgFlags = MsgFlags {
+    peek: false,
+    nonblocking: false,
+    wait_all: false,
+};
+const NOW: MsgFlags = MsgFlags {
+    nonblocking: true,
+    ..WAIT
+};
+
+struct Open(Arc<OpenFile>);
+
+impl Open {
+    fn new(kind: Kind) -> Open {
+        Open::of(create(kind as u32, 0).unwrap())
+    }
+    fn of(file: Arc<dyn File>) -> Open {
+        Open(OpenFile::new(file, abi::O_RDWR))
+    }
+    fn socket(&self) -> &UnixSocket {
+        self.0.file.as_any().downcast_ref().unwrap()
+    }
+    fn send(&self, text: &[u8]) -> Result<usize> {
+        self.send_with(text, Outgoing::default())
+    }
+    fn send_with(&self, text: &[u8], with: Outgoing<'_>) -> Result<usize> {
+        self.socket()
+            .send(&self.0, &mut IoSource::kernel(text), NOW, with)
+    }
+    fn receive(&self) -> Result<(Vec<u8>, Received)> {
+        let mut buf = alloc::vec![0; 100];
+        let received = self
+            .socket()
+            .receive(&self.0, &mut IoDest::kernel(&mut buf), NOW)?;
+        buf.truncate(received.len);
+        Ok((buf, received))
+    }
+    fn text(&self) -> Result<Vec<u8>> {
+        self.receive().map(|(text, _)| text)
+    }
+    fn connect(&self, to: &[u8]) -> Result<()> {
+        self.0.set_flags(abi::O_NONBLOCK, abi::O_NONBLOCK);
+        self.socket().connect(&self.0, to)
+    }
+    fn accept(&self) -> Result<Open> {
+        self.0.set_flags(abi::O_NONBLOCK, abi::O_NONBLOCK);
+        self.socket()
+            .accept(&self.0)
+            .map(|(file, _)| Open::of(file))
+    }
+    fn poll(&self) -> PollEvents {
+        self.socket().poll(&self.0, None)
+    }
+}
+
+fn name(text: &str) -> Vec<u8> {
+    [&[1, 0, 0], text.as_bytes()].concat()
+}
+
+#[test]
+fn a_connection_from_listen_to_end() {
+    let at = name("connection");
+    let listener = Open::new(Kind::Stream);
+    let client = Open::new(Kind::Stream);
+    assert_eq!(client.connect(&at), Err(Errno::ECONNREFUSED));
+    assert_eq!(listener.socket().listen(1), Err(Errno::EINVAL));
+    listener.socket().bind(&at).unwrap();
+    assert_eq!(
+        Open::new(Kind::Stream).socket().bind(&at),
+        Err(Errno::EADDRINUSE)
+    );
+    assert_eq!(client.connect(&at), Err(Errno::ECONNREFUSED));
+    listener.socket().listen(0).unwrap();
+    assert!(matches!(listener.accept(), Err(Errno::EAGAIN)));
+    assert_eq!(client.text(), Err(Errno::EINVAL));
+    assert_eq!(client.send(b"x"), Err(Errno::ENOTCONN));
+    client.connect(&at).unwrap();
+    assert_eq!(client.connect(&at), Err(Errno::EISCONN));
+    assert_eq!(Open::new(Kind::Stream).connect(&at), Err(Errno::EAGAIN));
+    assert!(listener.poll().contains(PollEvents::IN));
+    client.send(b"early").unwrap();
+    let server = listener.accept().unwrap();
+    assert_eq!(server.text().unwrap(), b"early");
+    assert_eq!(server.text(), Err(Errno::EAGAIN));
+    assert_eq!(client.socket().peer_address().unwrap(), at);
+    assert_eq!(server.socket().local_address().unwrap(), at);
+    assert_eq!(server.socket().peer_address().unwrap(), [1, 0]);
+    server.send(b"answer").unwrap();
+    server.socket().shut_down(Shutdown::Write).unwrap();
+    assert_eq!(server.send(b"x"), Err(Errno::EPIPE));
+    assert_eq!(client.text().unwrap(), b"answer");
+    assert_eq!(client.text().unwrap(), b"");
+    client.send(b"unread").unwrap();
+    drop(server);
+    assert_eq!(client.send(b"x"), Err(Errno::EPIPE));
+    assert!(client.poll().contains(PollEvents::HUP | PollEvents::ERR));
+    assert_eq!(client.text(), Err(Errno::ECONNRESET));
+    assert_eq!(client.text().unwrap(), b"");
+    drop(listener);
+    Open::new(Kind::Stream).socket().bind(&at).unwrap();
+}
+
+#[test]
+fn a_listener_that_closes_refuses_who_waits() {
+    let at = name("closing");
+    let listener = Open::new(Kind::Seqpacket);
+    listener.socket().bind(&at).unwrap();
+    listener.socket().listen(5).unwrap();
+    let client = Open::new(Kind::Seqpacket);
+    client.connect(&at).unwrap();
+    drop(listener);
+    assert_eq!(client.text(), Err(Errno::ECONNRESET));
+    assert_eq!(client.text().unwrap(), b"");
+    assert_eq!(client.send(b"x"), Err(Errno::EPIPE));
+}
+
+#[test]
+fn datagrams_tell_where_they_come_from() {
+    let (here, there) = (name("here"), name("there"));
+    let (a, b) = (Open::new(Kind::Datagram), Open::new(Kind::Datagram));
+    a.socket().bind(&here).unwrap();
+    let to = |address| Outgoing {
+        address: Some(address),
+        ..Outgoing::default()
+    };
+    assert_eq!(b.send(b"x"), Err(Errno::ENOTCONN));
+    b.send_with(b"nameless", to(&here)).unwrap();
+    assert_eq!(a.receive().unwrap().1.address, b"");
+    b.socket().bind(&there).unwrap();
+    b.connect(&here).unwrap();
+    b.send(b"").unwrap();
+    let (text, received) = a.receive().unwrap();
+    assert_eq!((text, received.address), (Vec::new(), there.clone()));
+    // Who is connected hears from its peer alone.
+    let c = Open::new(Kind::Datagram);
+    assert_eq!(c.send_with(b"x", to(&there)), Err(Errno::EPERM));
+    drop(a);
+    assert_eq!(b.send(b"x"), Err(Errno::ECONNREFUSED));
+    assert_eq!(b.send(b"x"), Err(Errno::ENOTCONN));
+    assert_eq!(b.text(), Err(Errno::EAGAIN));
+}
+
+#[test]
+fn kinds_have_names_of_their_own() {
+    let at = name("kinds");
+    let s = Open::new(Kind::Stream);
+    s.socket().bind(&at).unwrap();
+    let d = Open::new(Kind::Datagram);
+    d.socket().bind(&at).unwrap();
+    let auto = Open::new(Kind::Stream);
+    auto.socket().bind(&[1, 0]).unwrap();
+    assert_eq!(auto.socket().local_address().unwrap().len(), 8);
+    assert_eq!(auto.socket().bind(&name("again")), Err(Errno::EINVAL));
+}
+
+#[test]
+fn files_come_with_their_bytes_and_a_long_chain_closes() {
+    let files = |of: &Open| Outgoing {
+        files: alloc::vec![of.0.clone()],
+        ..Outgoing::default()
+    };
+    let ends = || {
+        let (a, b) = pair(Kind::Stream, (1, 0, 0));
+        (Open::of(a), Open::of(b))
+    };
+    let (a, b) = ends();
+    let event = Open(OpenFile::new(EventFd::new(0, false), 0));
+    a.send(b"plain").unwrap();
+    a.send_with(b"with", files(&event)).unwrap();
+    a.send(b"after").unwrap();
+    let (text, received) = b.receive().unwrap();
+    assert_eq!(text, b"plainwith");
+    assert!(Arc::ptr_eq(&received.files[0], &event.0));
+    assert_eq!(b.text().unwrap(), b"after");
+    // Each pair holds the one before it.
+    let mut held = ends();
+    for _ in 0..20_000 {
+        let next = ends();
+        next.0.send_with(b"x", files(&held.1)).unwrap();
+        held = next;
+    }
+    drop(held);
+}
