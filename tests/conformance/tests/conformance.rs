@@ -24,7 +24,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ),
     ("files", "unnamed", "no O_TMPFILE"),
     ("mappings", "anonymous_files", "no memfd_create"),
-    ("pipes", "passing", "no SCM_RIGHTS"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
     ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),
     (

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use oxbow_harness::{DataDisk, host, top};
+use oxbow_harness::{Config, DataDisk, Machine, host, top};
 
 /// Compiles `programs/NAME.c` to a static musl binary; returns its path, another one each
 /// time: tests run at once, and a program that runs cannot be written.
@@ -57,4 +57,18 @@ pub fn disk_of_c_programs(names: &[&str]) -> DataDisk {
         .zip(names.iter().copied())
         .collect();
     DataDisk::new(64, &files)
+}
+
+/// Runs C program `name` on the host's Linux and then in a machine: it must succeed in both
+/// and say the same. Returns the machine.
+pub fn same_as_on_linux(name: &str, arguments: &[&str]) -> Machine {
+    let there = host(&c_program(name).to_string_lossy(), arguments);
+    let disk = disk_of_c_programs(&[name]);
+    let mut machine = Machine::boot(&Config::default().with_disk(&disk));
+    machine.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
+    let command = format!("/mnt/{name} {}", arguments.join(" "));
+    let here = machine.run_for(&command, 280);
+    assert_eq!(here.status, 0, "{}", here.text);
+    assert_eq!(here.text, there);
+    machine
 }
