@@ -121,6 +121,14 @@ impl Errno {
     /// The name Linux gives the same number (man 3 errno).
     pub const ENOTSUP: Errno = Errno::EOPNOTSUPP;
 
+    /// The error with this number; `None` for 0 and what is no error number.
+    pub const fn from_code(code: u16) -> Option<Errno> {
+        if code == 0 || code > 4095 {
+            None
+        } else {
+            Some(Errno(code))
+        }
+    }
     /// The error's number.
     pub const fn code(self) -> u16 {
         self.0

@@ -134,6 +134,10 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     }
     filesystems::init();
     console::start();
+    // Before the cards, which become interfaces.
+    if let Err(e) = crate::net::start(|cap| process::current().cred().capable(cap)) {
+        error!("no network: {e:?}");
+    }
     drivers::start();
     // By now the others had the time to come up.
     let cpus = others.map_or_else(arch::nr_cpus, |others| release_cpus(&others));

@@ -3,6 +3,10 @@
 //! Addresses cross the trait as the bytes of a `sockaddr` (man 7 ip, man 7 unix): each family
 //! reads its own. Not responsible for user pointers: `syscall::net` copies.
 
+pub mod device;
+pub mod filter;
+pub mod inet;
+pub mod stack;
 pub mod unix;
 
 use alloc::sync::Arc;
@@ -11,6 +15,7 @@ use alloc::vec::Vec;
 use crate::error::{Errno, Result};
 use crate::file::{File, OpenFile};
 use crate::security::cred::Credentials;
+use crate::sync::{Rank, SpinLock};
 use crate::vm::{IoDest, IoSource};
 
 /// The parts of `send` and `recv` flags that sockets honour (man 2 recv, MSG_*).
@@ -111,17 +116,25 @@ pub trait Socket {
 
 /// man 2 socket. EAFNOSUPPORT for families there are not, ESOCKTNOSUPPORT and EPROTONOSUPPORT
 /// for kinds and protocols; EPERM for raw sockets without CAP_NET_RAW.
-pub fn create(family: u32, kind: u32, protocol: u32, _cred: &Credentials) -> Result<Arc<dyn File>> {
-    if family == unix::AF_UNIX {
-        return Ok(unix::create(kind, protocol)?);
+pub fn create(family: u32, kind: u32, protocol: u32, cred: &Credentials) -> Result<Arc<dyn File>> {
+    match family {
+        unix::AF_UNIX => Ok(unix::create(kind, protocol)?),
+        inet::AF_INET => inet::create(inet::Family::V4, kind, protocol, cred),
+        inet::AF_INET6 => inet::create(inet::Family::V6, kind, protocol, cred),
+        _ => Err(Errno::EAFNOSUPPORT),
     }
-    Err(Errno::EAFNOSUPPORT)
 }
 
 /// The socket behind a file.
 pub fn of_file(file: &dyn File) -> Option<&dyn Socket> {
     let any = file.as_any();
     if let Some(socket) = any.downcast_ref::<unix::UnixSocket>() {
+        return Some(socket);
+    }
+    if let Some(socket) = any.downcast_ref::<inet::tcp::TcpSocket>() {
+        return Some(socket);
+    }
+    if let Some(socket) = any.downcast_ref::<inet::datagram::DatagramSocket>() {
         return Some(socket);
     }
     None
@@ -131,4 +144,28 @@ pub fn of_file(file: &dyn File) -> Option<&dyn Socket> {
 pub fn int_option(value: &[u8]) -> Result<i32> {
     let bytes = value.first_chunk::<4>().ok_or(Errno::EINVAL)?;
     Ok(i32::from_ne_bytes(*bytes))
+}
+
+/// Who says whether the running thread has a capability: layers above know it.
+static MAY: SpinLock<Option<fn(u32) -> bool>> = SpinLock::new(Rank::Leaf, None);
+
+/// Tells how to ask for the running thread's capabilities.
+fn set_capability_check(check: fn(u32) -> bool) {
+    *MAY.lock() = Some(check);
+}
+
+/// EPERM unless the running thread has capability `cap`.
+fn may(cap: u32) -> Result<()> {
+    let check = *MAY.lock();
+    match check {
+        Some(check) if check(cap) => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// The boot step: the loopback interface and the packet filter's rules. ENOMEM.
+pub fn start(check: fn(u32) -> bool) -> Result<()> {
+    set_capability_check(check);
+    filter::set_rules(filter::defaults());
+    stack::start()
 }

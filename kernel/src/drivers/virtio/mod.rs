@@ -5,6 +5,8 @@ pub mod queue;
 #[cfg(target_os = "none")]
 pub mod blk;
 #[cfg(target_os = "none")]
+pub mod net;
+#[cfg(target_os = "none")]
 pub mod rng;
 #[cfg(target_os = "none")]
 pub mod transport;

@@ -362,6 +362,11 @@ impl Transport {
         matches!(self.registers, Registers::Modern { .. })
     }
 
+    /// Whether interrupts come as MSI-X messages, not over a line.
+    pub fn has_msix(&self) -> bool {
+        self.msix.is_some()
+    }
+
     /// How many queues the device has, if it says so.
     pub fn nr_queues(&self) -> Option<u16> {
         match self.registers {

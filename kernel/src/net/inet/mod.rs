@@ -1,0 +1,424 @@
+//! AF_INET and AF_INET6 sockets (man 7 ip, man 7 ipv6): addresses and options that TCP
+//! ([`tcp`]) and datagram sockets ([`datagram`]) share.
+
+pub mod datagram;
+pub mod ioctl;
+pub mod tcp;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use smoltcp::wire::{IpAddress, IpEndpoint, Ipv4Address, Ipv6Address};
+
+use super::int_option;
+use super::stack::{self, table::Takes};
+use crate::abi::net as uapi;
+use crate::error::{Errno, Result};
+use crate::file::File;
+use crate::security::cred::Credentials;
+use crate::time::{NS_PER_SEC, now_ns};
+
+/// AF_INET (man 2 socket).
+pub const AF_INET: u32 = 2;
+/// AF_INET6.
+pub const AF_INET6: u32 = 10;
+
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+const SOCK_RAW: u32 = 3;
+const IPPROTO_IP: u32 = 0;
+const IPPROTO_ICMP: u32 = 1;
+const IPPROTO_TCP: u32 = 6;
+const IPPROTO_UDP: u32 = 17;
+const IPPROTO_IPV6: u32 = 41;
+const IPPROTO_ICMPV6: u32 = 58;
+const CAP_NET_BIND_SERVICE: u32 = 10;
+const CAP_NET_RAW: u32 = 13;
+
+/// An internet family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// AF_INET.
+    V4,
+    /// AF_INET6.
+    V6,
+}
+
+impl Family {
+    /// Its number.
+    pub fn number(self) -> u32 {
+        match self {
+            Family::V4 => AF_INET,
+            Family::V6 => AF_INET6,
+        }
+    }
+}
+
+/// What the maker of a socket may do with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights {
+    /// Ports below 1024 (CAP_NET_BIND_SERVICE).
+    pub low_ports: bool,
+    /// Its user, for SO_REUSEPORT.
+    pub uid: u32,
+}
+
+/// man 2 socket, for these families.
+pub fn create(
+    family: Family,
+    kind: u32,
+    protocol: u32,
+    cred: &Credentials,
+) -> Result<Arc<dyn File>> {
+    let rights = Rights {
+        low_ports: cred.capable(CAP_NET_BIND_SERVICE),
+        uid: cred.euid,
+    };
+    let icmp = match family {
+        Family::V4 => IPPROTO_ICMP,
+        Family::V6 => IPPROTO_ICMPV6,
+    };
+    let takes = match (kind, protocol) {
+        (SOCK_STREAM, 0 | IPPROTO_TCP) => {
+            return Ok(tcp::TcpSocket::new(family, rights));
+        }
+        (SOCK_DGRAM, 0 | IPPROTO_UDP) => Takes::Udp,
+        (SOCK_DGRAM, p) if p == icmp => Takes::Ping,
+        (SOCK_RAW, 1..=255) => {
+            if !cred.capable(CAP_NET_RAW) {
+                return Err(Errno::EPERM);
+            }
+            Takes::Raw(protocol as u8)
+        }
+        (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EPROTONOSUPPORT),
+        _ => return Err(Errno::ESOCKTNOSUPPORT),
+    };
+    Ok(datagram::DatagramSocket::new(family, takes, rights))
+}
+
+/// An address and port as a program names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// `None` is the unspecified address.
+    pub addr: Option<IpAddress>,
+    /// Port.
+    pub port: u16,
+    /// The interface of a link-local address (sin6_scope_id); 0 for none.
+    pub scope: u32,
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6` for a socket of `family`. EINVAL when it is too
+/// short; EAFNOSUPPORT.
+pub fn read_name(family: Family, bytes: &[u8]) -> Result<Name> {
+    let number: &[u8; 2] = bytes.first_chunk().ok_or(Errno::EINVAL)?;
+    let number = u32::from(u16::from_ne_bytes(*number));
+    let port = |b: &[u8]| u16::from_be_bytes([b[2], b[3]]);
+    match (family, number) {
+        (Family::V4, AF_INET) => {
+            let b = bytes.get(..16).ok_or(Errno::EINVAL)?;
+            let addr = Ipv4Address::new(b[4], b[5], b[6], b[7]);
+            Ok(Name {
+                addr: (!addr.is_unspecified()).then_some(addr.into()),
+                port: port(b),
+                scope: 0,
+            })
+        }
+        (Family::V6, AF_INET6) => {
+            let b = bytes.get(..24).ok_or(Errno::EINVAL)?;
+            let octets: &[u8; 16] = b[8..].first_chunk().ok_or(Errno::EINVAL)?;
+            let addr = Ipv6Address::from(*octets);
+            let scope: &[u8; 4] = match bytes.get(24..28) {
+                Some(b) => b.first_chunk().ok_or(Errno::EINVAL)?,
+                None => &[0; 4],
+            };
+            let addr = match addr.to_ipv4_mapped() {
+                Some(v4) => Some(IpAddress::Ipv4(v4)),
+                None if addr.is_unspecified() => None,
+                None => Some(IpAddress::Ipv6(addr)),
+            };
+            Ok(Name {
+                addr,
+                port: port(b),
+                scope: u32::from_ne_bytes(*scope),
+            })
+        }
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+/// The bytes of a `sockaddr_in` or, for sockets of AF_INET6, `sockaddr_in6`.
+pub fn write_name(family: Family, name: Name) -> Vec<u8> {
+    let mut out = Vec::with_capacity(28);
+    out.extend_from_slice(&(family.number() as u16).to_ne_bytes());
+    out.extend_from_slice(&name.port.to_be_bytes());
+    match family {
+        Family::V4 => {
+            let addr = match name.addr {
+                Some(IpAddress::Ipv4(a)) => a,
+                _ => Ipv4Address::UNSPECIFIED,
+            };
+            out.extend_from_slice(&addr.octets());
+            out.resize(16, 0);
+        }
+        Family::V6 => {
+            let addr = match name.addr {
+                Some(IpAddress::Ipv6(a)) => a,
+                Some(IpAddress::Ipv4(a)) => a.to_ipv6_mapped(),
+                None => Ipv6Address::UNSPECIFIED,
+            };
+            out.extend_from_slice(&[0; 4]);
+            out.extend_from_slice(&addr.octets());
+            out.extend_from_slice(&name.scope.to_ne_bytes());
+        }
+    }
+    out
+}
+
+/// The name of an end of a connection.
+pub fn name_of(end: IpEndpoint) -> Name {
+    Name {
+        addr: (!end.addr.is_unspecified()).then_some(end.addr),
+        port: end.port,
+        scope: 0,
+    }
+}
+
+/// A destination: the unspecified address means this machine (as on Linux).
+pub fn destination(family: Family, name: Name) -> IpAddress {
+    name.addr.unwrap_or(match family {
+        Family::V4 => IpAddress::v4(127, 0, 0, 1),
+        Family::V6 => IpAddress::Ipv6(Ipv6Address::LOCALHOST),
+    })
+}
+
+/// Whether a socket may be bound to `addr`. EADDRNOTAVAIL.
+pub fn check_bindable(addr: Option<IpAddress>) -> Result<()> {
+    match addr {
+        None => Ok(()),
+        Some(a) if a.is_multicast() || a.is_broadcast() || stack::is_local(a) => Ok(()),
+        Some(_) => Err(Errno::EADDRNOTAVAIL),
+    }
+}
+
+/// Options of man 7 socket, man 7 ip, man 7 ipv6 and man 7 tcp that are kept and honoured.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "named as the options are")]
+pub struct Options {
+    pub reuse_addr: bool,
+    pub reuse_port: bool,
+    pub keep_alive: bool,
+    pub keep_idle_seconds: u32,
+    pub broadcast: bool,
+    pub no_delay: bool,
+    /// 0: the stack chooses.
+    pub receive_buffer: usize,
+    pub send_buffer: usize,
+    /// 0: for ever.
+    pub receive_timeout_ns: u64,
+    pub send_timeout_ns: u64,
+    pub linger_seconds: Option<u32>,
+    pub v6_only: bool,
+    pub hops: Option<u8>,
+    pub multicast_hops: u8,
+    /// Received datagrams come with their TTL (IP_RECVTTL, IPV6_RECVHOPLIMIT).
+    pub receive_hops: bool,
+    /// The interface it is tied to (SO_BINDTODEVICE, IP_MULTICAST_IF); 0 for none.
+    pub interface: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            reuse_addr: false,
+            reuse_port: false,
+            keep_alive: false,
+            keep_idle_seconds: 7200,
+            broadcast: false,
+            no_delay: false,
+            receive_buffer: 0,
+            send_buffer: 0,
+            receive_timeout_ns: 0,
+            send_timeout_ns: 0,
+            linger_seconds: None,
+            v6_only: false,
+            hops: None,
+            multicast_hops: 1,
+            receive_hops: false,
+            interface: 0,
+        }
+    }
+}
+
+/// What a buffer is when nobody asks (net.core.rmem_default).
+const DEFAULT_BUFFER: usize = 212_992;
+/// The most that is given (net.core.rmem_max), and the least.
+const BUFFER_RANGE: (usize, usize) = (4096, 1 << 20);
+
+fn read_timeout(value: &[u8]) -> Result<u64> {
+    let word = |at: usize| {
+        let bytes = value.get(at..at + 8).and_then(|b| b.first_chunk());
+        bytes.map(|b| i64::from_ne_bytes(*b)).ok_or(Errno::EINVAL)
+    };
+    let (seconds, us) = (word(0)?, word(8)?);
+    if !(0..1_000_000).contains(&us) {
+        return Err(Errno::EDOM);
+    }
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    Ok(seconds
+        .saturating_mul(NS_PER_SEC)
+        .saturating_add(us as u64 * 1000))
+}
+
+fn write_timeout(ns: u64) -> Vec<u8> {
+    let seconds = (ns / NS_PER_SEC) as i64;
+    let us = (ns % NS_PER_SEC / 1000) as i64;
+    [seconds.to_ne_bytes(), us.to_ne_bytes()].concat()
+}
+
+impl Options {
+    /// When a wait that begins now ends.
+    pub fn deadline(timeout_ns: u64) -> Option<u64> {
+        (timeout_ns != 0).then(|| now_ns().saturating_add(timeout_ns))
+    }
+
+    /// The value of an option that all kinds share. ENOPROTOOPT.
+    pub fn get(&self, level: u32, option: u32) -> Result<Vec<u8>> {
+        let int = |v: u32| Ok(v.to_ne_bytes().to_vec());
+        let size = |n: usize| int(if n == 0 { DEFAULT_BUFFER } else { n * 2 } as u32);
+        match (level, option) {
+            (uapi::SOL_SOCKET, uapi::SO_REUSEADDR) => int(self.reuse_addr.into()),
+            (uapi::SOL_SOCKET, uapi::SO_REUSEPORT) => int(self.reuse_port.into()),
+            (uapi::SOL_SOCKET, uapi::SO_KEEPALIVE) => int(self.keep_alive.into()),
+            (uapi::SOL_SOCKET, uapi::SO_BROADCAST) => int(self.broadcast.into()),
+            (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => size(self.receive_buffer),
+            (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => size(self.send_buffer),
+            (uapi::SOL_SOCKET, uapi::SO_RCVLOWAT | uapi::SO_SNDLOWAT) => int(1),
+            (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
+                let on = u32::from(self.linger_seconds.is_some());
+                let seconds = self.linger_seconds.unwrap_or(0);
+                Ok([on.to_ne_bytes(), seconds.to_ne_bytes()].concat())
+            }
+            (uapi::SOL_SOCKET, uapi::SO_RCVTIMEO_OLD) => Ok(write_timeout(self.receive_timeout_ns)),
+            (uapi::SOL_SOCKET, uapi::SO_SNDTIMEO_OLD) => Ok(write_timeout(self.send_timeout_ns)),
+            (IPPROTO_IP, uapi::IP_TTL) => int(self.hops.unwrap_or(64).into()),
+            (IPPROTO_IP, uapi::IP_MULTICAST_TTL) => int(self.multicast_hops.into()),
+            (IPPROTO_IP, uapi::IP_RECVTTL) => int(self.receive_hops.into()),
+            (IPPROTO_IPV6, uapi::IPV6_V6ONLY) => int(self.v6_only.into()),
+            (IPPROTO_IPV6, uapi::IPV6_UNICAST_HOPS) => int(self.hops.unwrap_or(64).into()),
+            (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => int(self.multicast_hops.into()),
+            (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => int(self.receive_hops.into()),
+            _ => Err(Errno::ENOPROTOOPT),
+        }
+    }
+
+    /// Sets an option that all kinds share. ENOPROTOOPT; EINVAL; ENODEV.
+    pub fn set(&mut self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        let int = || int_option(value);
+        let flag = || Ok::<bool, Errno>(int()? != 0);
+        let size = || {
+            let asked = usize::try_from(int()?).unwrap_or(0);
+            Ok::<usize, Errno>(asked.clamp(BUFFER_RANGE.0, BUFFER_RANGE.1))
+        };
+        let hops = || match int()? {
+            -1 => Ok(None),
+            n @ 1..=255 => Ok(Some(n as u8)),
+            _ => Err(Errno::EINVAL),
+        };
+        match (level, option) {
+            (uapi::SOL_SOCKET, uapi::SO_REUSEADDR) => self.reuse_addr = flag()?,
+            (uapi::SOL_SOCKET, uapi::SO_REUSEPORT) => self.reuse_port = flag()?,
+            (uapi::SOL_SOCKET, uapi::SO_KEEPALIVE) => self.keep_alive = flag()?,
+            (uapi::SOL_SOCKET, uapi::SO_BROADCAST) => self.broadcast = flag()?,
+            (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => self.receive_buffer = size()?,
+            (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => self.send_buffer = size()?,
+            (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
+                let seconds = int_option(value.get(4..).unwrap_or(&[]))?;
+                self.linger_seconds = flag()?.then_some(seconds.max(0) as u32);
+            }
+            (uapi::SOL_SOCKET, uapi::SO_RCVTIMEO_OLD) => {
+                self.receive_timeout_ns = read_timeout(value)?;
+            }
+            (uapi::SOL_SOCKET, uapi::SO_SNDTIMEO_OLD) => {
+                self.send_timeout_ns = read_timeout(value)?;
+            }
+            (uapi::SOL_SOCKET, uapi::SO_BINDTODEVICE) => {
+                let name = value.split(|&b| b == 0).next().unwrap_or(value);
+                let name = core::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
+                self.interface = if name.is_empty() {
+                    0
+                } else {
+                    stack::by_name(name).ok_or(Errno::ENODEV)?.index
+                };
+            }
+            (IPPROTO_IP, uapi::IP_TTL) | (IPPROTO_IPV6, uapi::IPV6_UNICAST_HOPS) => {
+                self.hops = hops()?;
+            }
+            (IPPROTO_IP, uapi::IP_MULTICAST_TTL) | (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => {
+                // A byte will do (man 7 ip).
+                let n = match value {
+                    [n] => i32::from(*n),
+                    _ => int()?,
+                };
+                self.multicast_hops = match n {
+                    -1 => 1,
+                    0..=255 => n as u8,
+                    _ => return Err(Errno::EINVAL),
+                };
+            }
+            (IPPROTO_IP, uapi::IP_RECVTTL) | (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => {
+                self.receive_hops = flag()?;
+            }
+            (IPPROTO_IPV6, uapi::IPV6_V6ONLY) => self.v6_only = flag()?,
+            _ => return Err(Errno::ENOPROTOOPT),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        let v4 = Name {
+            addr: Some(IpAddress::v4(10, 1, 2, 3)),
+            port: 0x1234,
+            scope: 0,
+        };
+        let bytes = write_name(Family::V4, v4);
+        assert_eq!(bytes[..8], [2, 0, 0x12, 0x34, 10, 1, 2, 3]);
+        assert_eq!(read_name(Family::V4, &bytes), Ok(v4));
+        // On an AF_INET6 socket the same address is a mapped one.
+        let mapped = write_name(Family::V6, v4);
+        assert_eq!(mapped.len(), 28);
+        assert_eq!(read_name(Family::V6, &mapped), Ok(v4));
+        assert_eq!(read_name(Family::V4, &mapped), Err(Errno::EAFNOSUPPORT));
+        assert_eq!(read_name(Family::V4, &bytes[..15]), Err(Errno::EINVAL));
+        assert_eq!(read_name(Family::V6, &[10]), Err(Errno::EINVAL));
+        let any = Name {
+            addr: None,
+            port: 0,
+            scope: 3,
+        };
+        let bytes = write_name(Family::V6, any);
+        assert_eq!(read_name(Family::V6, &bytes), Ok(any));
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let mut o = Options::default();
+        let one = 1i32.to_ne_bytes();
+        o.set(uapi::SOL_SOCKET, uapi::SO_REUSEADDR, &one).unwrap();
+        assert!(o.reuse_addr);
+        let short = o.set(uapi::SOL_SOCKET, uapi::SO_REUSEADDR, &one[..3]);
+        assert_eq!(short, Err(Errno::EINVAL));
+        let timeout = write_timeout(1_500_000_000);
+        o.set(uapi::SOL_SOCKET, uapi::SO_RCVTIMEO_OLD, &timeout)
+            .unwrap();
+        assert_eq!(o.receive_timeout_ns, 1_500_000_000);
+        let unknown = o.set(uapi::SOL_SOCKET, 9999, &one);
+        assert_eq!(unknown, Err(Errno::ENOPROTOOPT));
+        assert_eq!(o.set(IPPROTO_IP, uapi::IP_TTL, &[0; 4]), Err(Errno::EINVAL));
+    }
+}

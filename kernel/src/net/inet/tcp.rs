@@ -1,0 +1,744 @@
+//! TCP sockets (man 7 tcp): idle, listening or with a connection of the stack.
+//!
+//! What a socket is now is behind a spin lock; data moves through a bounce buffer, so that no
+//! page fault happens under the stack's lock. Readers and writers are serialised each by a
+//! sleeping lock, taken before the stack's.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use smoltcp::socket::tcp;
+use smoltcp::time::Duration;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+use super::{
+    Family, IPPROTO_TCP, Name, Options, Rights, check_bindable, destination, name_of, read_name,
+    write_name,
+};
+use crate::abi;
+use crate::abi::net as uapi;
+use crate::error::{Errno, Result};
+use crate::file::anon::AnonInode;
+use crate::file::{File, OpenFile, PollEvents, PollTable};
+use crate::mm::UserAddr;
+use crate::net::stack::flow::{FlowId, FlowKey, Listener, Status, bit};
+use crate::net::stack::table::{self, Claim, Port, Protocol};
+use crate::net::stack::{self, Netif};
+use crate::net::{MsgFlags, Outgoing, Received, Shutdown, Socket, int_option};
+use crate::sched::{Mutex, WaitError, WaitQueue};
+use crate::sync::{Rank, SpinLock};
+use crate::vm::{IoDest, IoSource, UserPtr};
+
+/// Bytes that one look at the stack moves.
+const CHUNK: usize = 64 * 1024;
+/// A socket is writable when it takes this much, or a third of its buffer.
+const LOW_WATER: usize = 2048;
+/// Most connections that wait (net.core.somaxconn).
+const MAX_BACKLOG: i32 = 4096;
+/// Ephemeral ports that are tried for a peer.
+const PORT_TRIES: usize = 16;
+
+/// A connection of the stack.
+struct Connection {
+    netif: Arc<Netif>,
+    id: FlowId,
+    key: FlowKey,
+    status: Arc<Status>,
+    /// The program was told that it is connected.
+    told: AtomicBool,
+    read_shut: AtomicBool,
+    write_shut: AtomicBool,
+}
+
+#[derive(Clone)]
+enum Phase {
+    Idle,
+    Listening(Arc<Listener>),
+    Connected(Arc<Connection>),
+}
+
+/// A TCP socket.
+pub struct TcpSocket {
+    family: Family,
+    rights: Rights,
+    inode: AnonInode,
+    options: SpinLock<Options>,
+    phase: SpinLock<Phase>,
+    /// What `bind` said.
+    bound: SpinLock<Option<Name>>,
+    /// The port it claims, if it chose one.
+    port: Mutex<Option<Port>>,
+    reading: Mutex<()>,
+    writing: Mutex<()>,
+    readers: Arc<WaitQueue>,
+    writers: Arc<WaitQueue>,
+}
+
+fn interrupted(e: WaitError, timeout: Errno) -> Errno {
+    match e {
+        WaitError::Interrupted => Errno::ERESTARTSYS,
+        WaitError::TimedOut => timeout,
+    }
+}
+
+impl TcpSocket {
+    /// An idle socket.
+    pub fn new(family: Family, rights: Rights) -> Arc<TcpSocket> {
+        Arc::new(TcpSocket {
+            family,
+            rights,
+            inode: AnonInode::new(abi::S_IFSOCK | 0o777),
+            options: SpinLock::new(Rank::Object, Options::default()),
+            phase: SpinLock::new(Rank::Object, Phase::Idle),
+            bound: SpinLock::new(Rank::Object, None),
+            port: Mutex::new(None),
+            reading: Mutex::new(()),
+            writing: Mutex::new(()),
+            readers: Arc::new(WaitQueue::new()),
+            writers: Arc::new(WaitQueue::new()),
+        })
+    }
+
+    fn options(&self) -> Options {
+        *self.options.lock()
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase.lock().clone()
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        let old = core::mem::replace(&mut *self.phase.lock(), phase);
+        drop(old);
+    }
+
+    fn claim(&self, addr: Option<IpAddress>, options: &Options) -> Claim {
+        let (v4, v6) = match (self.family, addr) {
+            (Family::V4, _) | (_, Some(IpAddress::Ipv4(_))) => (true, false),
+            (_, Some(IpAddress::Ipv6(_))) => (false, true),
+            (Family::V6, None) => (!options.v6_only, true),
+        };
+        Claim {
+            addr,
+            v4,
+            v6,
+            reuse_addr: options.reuse_addr,
+            reuse_port: options.reuse_port.then_some(self.rights.uid),
+            listens: false,
+        }
+    }
+
+    /// Sets what smoltcp keeps of the options.
+    fn tune(options: &Options, socket: &mut tcp::Socket<'_>) {
+        socket.set_nagle_enabled(!options.no_delay);
+        let idle = Duration::from_secs(options.keep_idle_seconds.into());
+        socket.set_keep_alive(options.keep_alive.then_some(idle));
+        socket.set_hop_limit(options.hops);
+    }
+
+    /// Starts a connection to `to`.
+    fn start(&self, to: Name) -> Result<Arc<Connection>> {
+        let options = self.options();
+        let remote = IpEndpoint::new(destination(self.family, to), to.port);
+        if remote.addr.is_multicast() || remote.addr.is_broadcast() {
+            return Err(Errno::ENETUNREACH);
+        }
+        if to.port == 0 {
+            return Err(Errno::ECONNREFUSED);
+        }
+        if options.v6_only && matches!(remote.addr, IpAddress::Ipv4(_)) {
+            return Err(Errno::ENETUNREACH);
+        }
+        let bound = *self.bound.lock();
+        let through = if to.scope != 0 {
+            to.scope
+        } else {
+            options.interface
+        };
+        let own = bound.and_then(|b| b.addr);
+        let (netif, source) = stack::route(remote.addr, own, through)?;
+        let mut port = self.port.lock();
+        let chose = port.is_none();
+        for _ in 0..PORT_TRIES {
+            if port.is_none() {
+                let claim = self.claim(Some(source), &options);
+                *port = Some(Port::claim(Protocol::Tcp, 0, claim)?);
+            }
+            let number = port.as_ref().map_or(0, Port::number);
+            let key = FlowKey {
+                local: IpEndpoint::new(source, number),
+                remote,
+            };
+            let status = Status::new(self.readers.clone(), self.writers.clone());
+            let buffers = (options.receive_buffer, options.send_buffer);
+            let started = netif.connect(key, buffers, status.clone(), |socket| {
+                Self::tune(&options, socket);
+            });
+            match started {
+                Ok(id) => {
+                    return Ok(Arc::new(Connection {
+                        netif,
+                        id,
+                        key,
+                        status,
+                        told: AtomicBool::new(false),
+                        read_shut: AtomicBool::new(false),
+                        write_shut: AtomicBool::new(false),
+                    }));
+                }
+                // Another port may be free for this peer.
+                Err(Errno::EADDRINUSE) if chose => *port = None,
+                Err(Errno::EADDRINUSE) => return Err(Errno::EADDRNOTAVAIL),
+                Err(e) => {
+                    if chose {
+                        *port = None;
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Err(Errno::EADDRNOTAVAIL)
+    }
+
+    /// Waits for a connection that was started.
+    fn finish_connect(&self, of: &OpenFile, c: &Arc<Connection>) -> Result<()> {
+        let over = || c.status.has(bit::CONNECTED | bit::CLOSED).then_some(());
+        if over().is_none() {
+            if of.nonblocking() {
+                return Err(Errno::EINPROGRESS);
+            }
+            let deadline = Options::deadline(self.options().send_timeout_ns);
+            self.writers
+                .wait_interruptible(deadline, over)
+                .map_err(|e| interrupted(e, Errno::EINPROGRESS))?;
+        }
+        if c.status.has(bit::CONNECTED) {
+            c.told.store(true, SeqCst);
+            return Ok(());
+        }
+        let error = c.status.take_error().unwrap_or(Errno::ECONNABORTED);
+        c.netif.release(c.id, true);
+        // The program may try again.
+        self.set_phase(Phase::Idle);
+        if self.bound.lock().is_none() {
+            *self.port.lock() = None;
+        }
+        Err(error)
+    }
+
+    /// The connection, once it is there. ENOTCONN; EPIPE is the caller's.
+    fn connection(&self) -> Result<Arc<Connection>> {
+        match self.phase() {
+            Phase::Connected(c) => Ok(c),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    /// Moves what is there to `dst`: `None` when nothing is, or the end is reached.
+    fn take(&self, c: &Connection, dst: &mut IoDest<'_>, peek: bool) -> Result<Option<usize>> {
+        let ready = c.status.readable.load(SeqCst);
+        let want = ready.min(dst.remaining()).min(CHUNK);
+        if want == 0 {
+            return Ok(None);
+        }
+        let mut bounce = Vec::new();
+        bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM)?;
+        bounce.resize(want, 0);
+        let n = c.netif.with_tcp(c.id, |socket| {
+            let result = if peek {
+                socket.peek_slice(&mut bounce)
+            } else {
+                socket.recv_slice(&mut bounce)
+            };
+            result.unwrap_or(0)
+        })?;
+        if n == 0 {
+            return Ok(None);
+        }
+        dst.put(&bounce[..n]).map(Some)
+    }
+}
+
+impl Socket for TcpSocket {
+    fn family_type_protocol(&self) -> (u32, u32, u32) {
+        (self.family.number(), super::SOCK_STREAM, IPPROTO_TCP)
+    }
+
+    fn bind(&self, address: &[u8]) -> Result<()> {
+        let name = read_name(self.family, address)?;
+        if (1..1024).contains(&name.port) && !self.rights.low_ports {
+            return Err(Errno::EACCES);
+        }
+        check_bindable(name.addr)?;
+        let mut port = self.port.lock();
+        if port.is_some() || !matches!(self.phase(), Phase::Idle) {
+            return Err(Errno::EINVAL);
+        }
+        let claim = self.claim(name.addr, &self.options());
+        let new = Port::claim(Protocol::Tcp, name.port, claim)?;
+        *self.bound.lock() = Some(Name {
+            port: new.number(),
+            ..name
+        });
+        *port = Some(new);
+        Ok(())
+    }
+
+    fn connect(&self, of: &OpenFile, address: &[u8]) -> Result<()> {
+        let to = read_name(self.family, address)?;
+        let connection = match self.phase() {
+            Phase::Listening(_) => return Err(Errno::EISCONN),
+            Phase::Connected(c) => {
+                if c.told.load(SeqCst) {
+                    return Err(Errno::EISCONN);
+                }
+                if of.nonblocking() && !c.status.has(bit::CONNECTED | bit::CLOSED) {
+                    return Err(Errno::EALREADY);
+                }
+                c
+            }
+            Phase::Idle => {
+                let c = self.start(to)?;
+                self.set_phase(Phase::Connected(c.clone()));
+                c
+            }
+        };
+        self.finish_connect(of, &connection)
+    }
+
+    fn listen(&self, backlog: i32) -> Result<()> {
+        let backlog = backlog.clamp(1, MAX_BACKLOG) as usize;
+        let options = self.options();
+        match self.phase() {
+            Phase::Connected(_) => return Err(Errno::EINVAL),
+            Phase::Listening(listener) => {
+                listener.backlog.store(backlog, SeqCst);
+                return Ok(());
+            }
+            Phase::Idle => {}
+        }
+        let mut port = self.port.lock();
+        let bound = *self.bound.lock();
+        let addr = bound.and_then(|b| b.addr);
+        let claim = self.claim(addr, &options);
+        if port.is_none() {
+            *port = Some(Port::claim(Protocol::Tcp, 0, claim)?);
+        }
+        let Some(port) = port.as_ref() else {
+            return Err(Errno::EADDRINUSE);
+        };
+        port.update(|c| c.listens = true)?;
+        let listener = Listener::new(
+            addr,
+            port.number(),
+            (claim.v4, claim.v6),
+            backlog,
+            (options.receive_buffer, options.send_buffer),
+            self.readers.clone(),
+        );
+        table::listen(listener.clone());
+        self.set_phase(Phase::Listening(listener));
+        self.readers.wake_all();
+        self.writers.wake_all();
+        Ok(())
+    }
+
+    fn accept(&self, of: &OpenFile) -> Result<(Arc<dyn File>, Vec<u8>)> {
+        let Phase::Listening(listener) = self.phase() else {
+            return Err(Errno::EINVAL);
+        };
+        let options = self.options();
+        let deadline = Options::deadline(options.receive_timeout_ns);
+        let accepted = loop {
+            if let Some(accepted) = listener.pop() {
+                break accepted;
+            }
+            if listener.is_closed() {
+                return Err(Errno::EINVAL);
+            }
+            if of.nonblocking() {
+                return Err(Errno::EAGAIN);
+            }
+            self.readers
+                .wait_interruptible(deadline, || {
+                    (listener.nr_queued() > 0 || listener.is_closed()).then_some(())
+                })
+                .map_err(|e| interrupted(e, Errno::EAGAIN))?;
+        };
+        accepted.netif.adopt(accepted.id);
+        let _ = accepted
+            .netif
+            .with_tcp(accepted.id, |socket| Self::tune(&options, socket));
+        let peer = write_name(self.family, name_of(accepted.key.remote));
+        let connection = Connection {
+            netif: accepted.netif,
+            id: accepted.id,
+            key: accepted.key,
+            status: accepted.status.clone(),
+            told: AtomicBool::new(true),
+            read_shut: AtomicBool::new(false),
+            write_shut: AtomicBool::new(false),
+        };
+        let socket = Arc::new(TcpSocket {
+            family: self.family,
+            rights: self.rights,
+            inode: AnonInode::new(abi::S_IFSOCK | 0o777),
+            options: SpinLock::new(Rank::Object, options),
+            phase: SpinLock::new(Rank::Object, Phase::Connected(Arc::new(connection))),
+            bound: SpinLock::new(Rank::Object, None),
+            port: Mutex::new(None),
+            reading: Mutex::new(()),
+            writing: Mutex::new(()),
+            readers: accepted.status.readers.clone(),
+            writers: accepted.status.writers.clone(),
+        });
+        Ok((socket, peer))
+    }
+
+    fn send(
+        &self,
+        _of: &OpenFile,
+        src: &mut IoSource<'_>,
+        flags: MsgFlags,
+        with: Outgoing<'_>,
+    ) -> Result<usize> {
+        if !with.files.is_empty() || with.credentials.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        // An address is ignored for a connected stream (man 2 send).
+        let c = match self.phase() {
+            Phase::Connected(c) => c,
+            _ => return Err(Errno::EPIPE),
+        };
+        let status = &c.status;
+        let deadline = Options::deadline(self.options().send_timeout_ns);
+        let _writing = self.writing.lock();
+        let mut sent = 0;
+        let mut bounce = Vec::new();
+        loop {
+            let failure = if status.has(bit::WRITE_END) || c.write_shut.load(SeqCst) {
+                Some(status.take_error().unwrap_or(Errno::EPIPE))
+            } else {
+                None
+            };
+            if let Some(e) = failure {
+                return if sent > 0 { Ok(sent) } else { Err(e) };
+            }
+            let room = status.room.load(SeqCst);
+            let want = room.min(src.remaining()).min(CHUNK);
+            if src.remaining() == 0 {
+                return Ok(sent);
+            }
+            if want > 0 {
+                bounce.clear();
+                let reserved = bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM);
+                bounce.resize(if reserved.is_ok() { want } else { 0 }, 0);
+                let copied = reserved.and_then(|()| src.get(&mut bounce));
+                let n = match copied {
+                    Ok(n) => n,
+                    Err(_) if sent > 0 => return Ok(sent),
+                    Err(e) => return Err(e),
+                };
+                let queued = c
+                    .netif
+                    .with_tcp(c.id, |socket| socket.send_slice(&bounce[..n]))?;
+                // What does not fit any more belongs to a connection that just broke.
+                sent += queued.unwrap_or(0);
+                continue;
+            }
+            if flags.nonblocking {
+                return if sent > 0 {
+                    Ok(sent)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
+            }
+            let waited = self.writers.wait_interruptible(deadline, || {
+                let ready = status.room.load(SeqCst) > 0
+                    || status.has(bit::WRITE_END)
+                    || c.write_shut.load(SeqCst);
+                ready.then_some(())
+            });
+            if let Err(e) = waited {
+                return if sent > 0 {
+                    Ok(sent)
+                } else {
+                    Err(interrupted(e, Errno::EAGAIN))
+                };
+            }
+        }
+    }
+
+    fn receive(&self, _of: &OpenFile, dst: &mut IoDest<'_>, flags: MsgFlags) -> Result<Received> {
+        let c = self.connection()?;
+        let status = &c.status;
+        let deadline = Options::deadline(self.options().receive_timeout_ns);
+        let mut total = Received::default();
+        if dst.remaining() == 0 {
+            return Ok(total);
+        }
+        let _reading = self.reading.lock();
+        loop {
+            // Looked at before the bytes: what came before the end is not missed.
+            let over = status.has(bit::READ_END | bit::CLOSED) || c.read_shut.load(SeqCst);
+            match self.take(&c, dst, flags.peek) {
+                Ok(Some(n)) => {
+                    total.len += n;
+                    total.full_len = total.len;
+                    if flags.peek || dst.remaining() == 0 {
+                        return Ok(total);
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(_) if total.len > 0 => return Ok(total),
+                Err(Errno::ENOTCONN) => {}
+                Err(e) => return Err(e),
+            }
+            if total.len > 0 && !flags.wait_all {
+                return Ok(total);
+            }
+            if over {
+                return match status.take_error() {
+                    Some(e) if total.len == 0 => Err(e),
+                    _ => Ok(total),
+                };
+            }
+            if !status.has(bit::CONNECTED) && !c.told.load(SeqCst) && status.has(bit::CLOSED) {
+                return Err(Errno::ENOTCONN);
+            }
+            if flags.nonblocking {
+                return if total.len > 0 {
+                    Ok(total)
+                } else {
+                    Err(Errno::EAGAIN)
+                };
+            }
+            let waited = self.readers.wait_interruptible(deadline, || {
+                let ready = status.readable.load(SeqCst) > 0
+                    || status.has(bit::READ_END | bit::CLOSED)
+                    || c.read_shut.load(SeqCst);
+                ready.then_some(())
+            });
+            if let Err(e) = waited {
+                return if total.len > 0 {
+                    Ok(total)
+                } else {
+                    Err(interrupted(e, Errno::EAGAIN))
+                };
+            }
+        }
+    }
+
+    fn shut_down(&self, how: Shutdown) -> Result<()> {
+        match self.phase() {
+            Phase::Idle => return Err(Errno::ENOTCONN),
+            Phase::Listening(listener) => {
+                if how != Shutdown::Write {
+                    stop_listening(&listener);
+                    self.set_phase(Phase::Idle);
+                }
+                return Ok(());
+            }
+            Phase::Connected(c) => {
+                if !c.status.has(bit::CONNECTED) || c.status.has(bit::CLOSED) {
+                    return Err(Errno::ENOTCONN);
+                }
+                if how != Shutdown::Write {
+                    c.read_shut.store(true, SeqCst);
+                }
+                if how != Shutdown::Read {
+                    c.write_shut.store(true, SeqCst);
+                    c.netif.with_tcp(c.id, tcp::Socket::close)?;
+                }
+            }
+        }
+        self.readers.wake_all();
+        self.writers.wake_all();
+        Ok(())
+    }
+
+    fn local_address(&self) -> Result<Vec<u8>> {
+        let name = match self.phase() {
+            Phase::Connected(c) => name_of(c.key.local),
+            Phase::Listening(l) => Name {
+                addr: l.addr,
+                port: l.port,
+                scope: 0,
+            },
+            Phase::Idle => self.bound.lock().unwrap_or(Name {
+                addr: None,
+                port: 0,
+                scope: 0,
+            }),
+        };
+        Ok(write_name(self.family, name))
+    }
+
+    fn peer_address(&self) -> Result<Vec<u8>> {
+        let c = self.connection()?;
+        if !c.status.has(bit::CONNECTED) || c.status.has(bit::CLOSED) {
+            return Err(Errno::ENOTCONN);
+        }
+        Ok(write_name(self.family, name_of(c.key.remote)))
+    }
+
+    fn option(&self, level: u32, option: u32) -> Result<Vec<u8>> {
+        let int = |v: u32| Ok(v.to_ne_bytes().to_vec());
+        match (level, option) {
+            (uapi::SOL_SOCKET, uapi::SO_ERROR) => {
+                let error = match self.phase() {
+                    Phase::Connected(c) => c.status.take_error(),
+                    _ => None,
+                };
+                int(error.map_or(0, |e| e.code().into()))
+            }
+            (uapi::SOL_SOCKET, uapi::SO_ACCEPTCONN) => {
+                int(matches!(self.phase(), Phase::Listening(_)).into())
+            }
+            (IPPROTO_TCP, uapi::TCP_NODELAY) => int(self.options().no_delay.into()),
+            (IPPROTO_TCP, uapi::TCP_KEEPIDLE | uapi::TCP_KEEPINTVL) => {
+                int(self.options().keep_idle_seconds)
+            }
+            (IPPROTO_TCP, uapi::TCP_MAXSEG) => match self.phase() {
+                Phase::Connected(c) => int(c.netif.device.mtu().saturating_sub(40) as u32),
+                _ => int(uapi::TCP_MSS_DEFAULT),
+            },
+            (IPPROTO_TCP, uapi::TCP_CONGESTION) => Ok(b"reno\0".to_vec()),
+            _ => self.options().get(level, option),
+        }
+    }
+
+    fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        let mut options = self.options();
+        match (level, option) {
+            (IPPROTO_TCP, uapi::TCP_NODELAY) => options.no_delay = int_option(value)? != 0,
+            // smoltcp has one interval for both.
+            (IPPROTO_TCP, uapi::TCP_KEEPIDLE | uapi::TCP_KEEPINTVL) => {
+                let seconds = int_option(value)?;
+                if !(1..=32767).contains(&seconds) {
+                    return Err(Errno::EINVAL);
+                }
+                options.keep_idle_seconds = seconds as u32;
+            }
+            _ => options.set(level, option, value)?,
+        }
+        *self.options.lock() = options;
+        if let Phase::Connected(c) = self.phase() {
+            let _ = c
+                .netif
+                .with_tcp(c.id, |socket| Self::tune(&options, socket));
+        }
+        Ok(())
+    }
+}
+
+/// Ends a listener and resets who waited there.
+fn stop_listening(listener: &Arc<Listener>) {
+    table::unlisten(listener);
+    for waiting in listener.close() {
+        waiting.netif.release(waiting.id, true);
+    }
+}
+
+impl File for TcpSocket {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+    fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
+        let flags = MsgFlags {
+            nonblocking: of.nonblocking(),
+            ..MsgFlags::default()
+        };
+        self.receive(of, dst, flags).map(|r| r.len)
+    }
+    fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
+        let flags = MsgFlags {
+            nonblocking: of.nonblocking(),
+            ..MsgFlags::default()
+        };
+        self.send(of, src, flags, Outgoing::default())
+    }
+    fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
+        if let Some(table) = table {
+            table.register(&self.readers);
+            table.register(&self.writers);
+        }
+        let (readable, writable) = (
+            PollEvents::IN | PollEvents::RDNORM,
+            PollEvents::OUT | PollEvents::WRNORM,
+        );
+        let c = match self.phase() {
+            Phase::Idle => return writable | PollEvents::HUP,
+            Phase::Listening(l) if l.nr_queued() > 0 => return readable,
+            Phase::Listening(_) => return PollEvents::empty(),
+            Phase::Connected(c) => c,
+        };
+        let status = &c.status;
+        let mut events = PollEvents::empty();
+        let read_shut = c.read_shut.load(SeqCst);
+        let read_end = status.has(bit::READ_END | bit::CLOSED) || read_shut;
+        if status.readable.load(SeqCst) > 0 || read_end {
+            events |= readable;
+        }
+        if status.has(bit::PEER_END | bit::CLOSED) || read_shut {
+            events |= PollEvents::RDHUP;
+        }
+        let write_end = status.has(bit::WRITE_END) || c.write_shut.load(SeqCst);
+        if status.room.load(SeqCst) >= LOW_WATER || write_end {
+            events |= writable;
+        }
+        if status.has(bit::CLOSED) || write_end && status.has(bit::PEER_END) {
+            events |= PollEvents::HUP;
+        }
+        if status.has_error() {
+            events |= PollEvents::ERR;
+        }
+        events
+    }
+    fn ioctl(&self, _of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
+        let out = UserPtr::<i32>::new(UserAddr(arg));
+        match cmd {
+            abi::ioctl::FIONREAD => {
+                let n = match self.phase() {
+                    Phase::Connected(c) => c.status.readable.load(SeqCst),
+                    Phase::Idle => 0,
+                    Phase::Listening(_) => return Err(Errno::EINVAL),
+                };
+                out.write(n as i32)?;
+                Ok(0)
+            }
+            abi::ioctl::TIOCOUTQ => {
+                let n = match self.phase() {
+                    Phase::Connected(c) => c
+                        .netif
+                        .with_tcp(c.id, |socket| socket.send_queue())
+                        .unwrap_or(0),
+                    _ => 0,
+                };
+                out.write(n as i32)?;
+                Ok(0)
+            }
+            _ => super::ioctl::interface(cmd, arg),
+        }
+    }
+    fn stat(&self) -> Result<abi::stat> {
+        Ok(self.inode.stat())
+    }
+    fn describe(&self) -> Vec<u8> {
+        self.inode.describe("socket")
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        let resets = self.options.get_mut().linger_seconds == Some(0);
+        match core::mem::replace(self.phase.get_mut(), Phase::Idle) {
+            Phase::Idle => {}
+            Phase::Listening(listener) => stop_listening(&listener),
+            Phase::Connected(c) => c.netif.release(c.id, resets),
+        }
+    }
+}

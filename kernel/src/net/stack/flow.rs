@@ -1,0 +1,308 @@
+//! What the stack keeps of one connection: the smoltcp socket in a set of its own, and what
+//! sockets, waiters and `poll` look at without the stack's lock.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering::SeqCst};
+
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp;
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+use super::Netif;
+use crate::error::{Errno, Result};
+use crate::sched::WaitQueue;
+use crate::sync::{Rank, SpinLock};
+
+/// Names a flow within its interface; never reused.
+pub type FlowId = u64;
+
+/// Both ends of a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlowKey {
+    /// This machine's end.
+    pub local: IpEndpoint,
+    /// The other end.
+    pub remote: IpEndpoint,
+}
+
+/// Bits of [`Status`].
+pub mod bit {
+    /// The handshake was completed.
+    pub const CONNECTED: u32 = 1;
+    /// The peer ends its stream behind what can be read now.
+    pub const READ_END: u32 = 2;
+    /// Nothing more can be written.
+    pub const WRITE_END: u32 = 4;
+    /// The connection is over.
+    pub const CLOSED: u32 = 8;
+    /// The peer sent its end, maybe behind unread bytes.
+    pub const PEER_END: u32 = 16;
+}
+
+/// The state of a connection as of the stack's last look; changes under the interface's lock.
+pub struct Status {
+    /// Bytes to read.
+    pub readable: AtomicUsize,
+    /// Bytes that can be written.
+    pub room: AtomicUsize,
+    /// Bits of [`bit`].
+    pub bits: AtomicU32,
+    /// Why it broke, until somebody is told (SO_ERROR); 0 when it did not.
+    error: AtomicU16,
+    /// Woken when there is more to read, or the end.
+    pub readers: Arc<WaitQueue>,
+    /// Woken when there is room, at the connection's start and end.
+    pub writers: Arc<WaitQueue>,
+}
+
+impl Status {
+    /// A connection that is not there yet, and who waits for it to read and to write.
+    pub fn new(readers: Arc<WaitQueue>, writers: Arc<WaitQueue>) -> Arc<Status> {
+        Arc::new(Status {
+            readable: AtomicUsize::new(0),
+            room: AtomicUsize::new(0),
+            bits: AtomicU32::new(0),
+            error: AtomicU16::new(0),
+            readers,
+            writers,
+        })
+    }
+    /// Whether one of `bits` is set.
+    pub fn has(&self, bits: u32) -> bool {
+        self.bits.load(SeqCst) & bits != 0
+    }
+    /// Takes the pending error: it is reported once.
+    pub fn take_error(&self) -> Option<Errno> {
+        Errno::from_code(self.error.swap(0, SeqCst))
+    }
+    /// Whether an error waits to be reported.
+    pub fn has_error(&self) -> bool {
+        self.error.load(SeqCst) != 0
+    }
+    /// Leaves an error to be reported, unless there is one.
+    pub fn set_error(&self, error: Errno) {
+        let _ = self.error.compare_exchange(0, error.code(), SeqCst, SeqCst);
+    }
+    /// Takes over the socket's state; wakes who waits for what changed. `why` is the error
+    /// that a connection which breaks now broke of.
+    pub fn refresh(&self, socket: &tcp::Socket<'_>, why: Errno) {
+        use tcp::State::*;
+        let state = socket.state();
+        let readable = socket.recv_queue();
+        let room = if socket.may_send() {
+            socket.send_capacity() - socket.send_queue()
+        } else {
+            0
+        };
+        let before = self.bits.load(SeqCst);
+        let mut bits = before;
+        if matches!(
+            state,
+            Established | CloseWait | FinWait1 | FinWait2 | LastAck | Closing | TimeWait
+        ) {
+            bits |= bit::CONNECTED;
+        }
+        let peer_ended = matches!(state, CloseWait | LastAck | Closing | TimeWait | Closed);
+        if peer_ended {
+            bits |= bit::PEER_END;
+            if readable == 0 {
+                bits |= bit::READ_END;
+            }
+        }
+        if state == Closed {
+            bits |= bit::CLOSED | bit::WRITE_END;
+            // Orderly when both ends had been sent.
+            if before & bit::CLOSED == 0 {
+                let both_ended = bit::PEER_END | bit::WRITE_END;
+                if before & bit::CONNECTED == 0 {
+                    let refused = why == Errno::ECONNRESET;
+                    self.set_error(if refused { Errno::ECONNREFUSED } else { why });
+                } else if before & both_ended != both_ended {
+                    self.set_error(why);
+                }
+            }
+        } else if bits & bit::CONNECTED != 0 && !socket.may_send() {
+            bits |= bit::WRITE_END;
+        }
+        let more = readable > self.readable.swap(readable, SeqCst);
+        let roomier = room > self.room.swap(room, SeqCst);
+        self.bits.store(bits, SeqCst);
+        let changed = bits != before;
+        if more || changed {
+            self.readers.wake_all();
+        }
+        if roomier || changed {
+            self.writers.wake_all();
+        }
+    }
+}
+
+/// Who has a TCP flow.
+pub enum Stage {
+    /// A socket.
+    Owned,
+    /// Nobody yet: the handshake goes on for this listener.
+    Embryo(Arc<Listener>),
+    /// It waits in a listener's queue.
+    Queued,
+    /// Its socket was closed: it ends by itself.
+    Orphan,
+}
+
+/// What a flow is for.
+pub enum Kind {
+    /// A TCP connection.
+    Tcp {
+        key: FlowKey,
+        status: Arc<Status>,
+        stage: Stage,
+    },
+    /// One packet that waits for the neighbour's address or for room.
+    Packet { expires_ns: u64 },
+    /// The DHCP client.
+    Dhcp,
+}
+
+/// A smoltcp socket, alone in its set: so a packet costs no walk over other sockets.
+pub struct Flow {
+    /// The set.
+    pub set: SocketSet<'static>,
+    /// The socket in it.
+    pub handle: SocketHandle,
+    /// What for.
+    pub kind: Kind,
+    /// When it wants to be looked at (monotonic ns), as in the interface's list.
+    pub deadline: Option<u64>,
+}
+
+/// A connection that waits to be accepted.
+pub struct Accepted {
+    /// Its interface.
+    pub netif: Arc<Netif>,
+    /// Its name there.
+    pub id: FlowId,
+    /// Its ends.
+    pub key: FlowKey,
+    /// Its state.
+    pub status: Arc<Status>,
+}
+
+/// A listening socket.
+pub struct Listener {
+    /// The address it listens on; `None` for all.
+    pub addr: Option<IpAddress>,
+    /// Its port.
+    pub port: u16,
+    /// It takes IPv4 connections.
+    pub v4: bool,
+    /// It takes IPv6 connections.
+    pub v6: bool,
+    /// Most connections that wait.
+    pub backlog: AtomicUsize,
+    /// Handshakes that go on.
+    pub embryos: AtomicUsize,
+    /// Receive and send buffer of its connections, in bytes.
+    pub buffers: (usize, usize),
+    queue: SpinLock<VecDeque<Accepted>>,
+    nr_queued: AtomicUsize,
+    closed: AtomicBool,
+    /// Woken when a connection waits.
+    pub readers: Arc<WaitQueue>,
+}
+
+impl Listener {
+    /// A listener; `table::listen` makes it known.
+    pub fn new(
+        addr: Option<IpAddress>,
+        port: u16,
+        (v4, v6): (bool, bool),
+        backlog: usize,
+        buffers: (usize, usize),
+        readers: Arc<WaitQueue>,
+    ) -> Arc<Listener> {
+        Arc::new(Listener {
+            addr,
+            port,
+            v4,
+            v6,
+            backlog: AtomicUsize::new(backlog),
+            embryos: AtomicUsize::new(0),
+            buffers,
+            queue: SpinLock::new(Rank::Object, VecDeque::new()),
+            nr_queued: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            readers,
+        })
+    }
+    /// Whether it listens on an address.
+    pub fn covers(&self, addr: IpAddress) -> bool {
+        let family = match addr {
+            IpAddress::Ipv4(_) => self.v4,
+            IpAddress::Ipv6(_) => self.v6,
+        };
+        family && self.addr.is_none_or(|own| own == addr)
+    }
+    /// Connections that wait.
+    pub fn nr_queued(&self) -> usize {
+        self.nr_queued.load(SeqCst)
+    }
+    /// Whether one more handshake may begin.
+    pub fn has_room(&self) -> bool {
+        let backlog = self.backlog.load(SeqCst);
+        // As many half-open ones again, so that a flood of them leaves the rest alone.
+        self.nr_queued() < backlog && self.embryos.load(SeqCst) < backlog.max(16) * 2
+    }
+    /// Queues an established connection; gives it back when nobody listens any more.
+    pub fn push(&self, accepted: Accepted) -> core::result::Result<(), Accepted> {
+        let mut queue = self.queue.lock();
+        if self.closed.load(SeqCst) || queue.try_reserve(1).is_err() {
+            return Err(accepted);
+        }
+        queue.push_back(accepted);
+        self.nr_queued.store(queue.len(), SeqCst);
+        drop(queue);
+        self.readers.wake_all();
+        Ok(())
+    }
+    /// Takes the oldest connection.
+    pub fn pop(&self) -> Option<Accepted> {
+        let mut queue = self.queue.lock();
+        let accepted = queue.pop_front();
+        self.nr_queued.store(queue.len(), SeqCst);
+        accepted
+    }
+    /// Listens no more; what waited is to be reset by the caller.
+    pub fn close(&self) -> VecDeque<Accepted> {
+        let mut queue = self.queue.lock();
+        self.closed.store(true, SeqCst);
+        self.nr_queued.store(0, SeqCst);
+        let waiting = core::mem::take(&mut *queue);
+        drop(queue);
+        self.readers.wake_all();
+        waiting
+    }
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+}
+
+/// Buffers for a new connection: as asked, or by how many there are already, so that a few
+/// are fast and thousands fit.
+pub fn buffers(asked: (usize, usize), nr_flows: usize) -> Result<[alloc::vec::Vec<u8>; 2]> {
+    let default = match nr_flows {
+        0..64 => 128 * 1024,
+        64..512 => 32 * 1024,
+        512..4096 => 16 * 1024,
+        _ => 8 * 1024,
+    };
+    let make = |asked: usize| -> Result<alloc::vec::Vec<u8>> {
+        let len = if asked == 0 { default } else { asked };
+        let mut bytes = alloc::vec::Vec::new();
+        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+        bytes.resize(len, 0);
+        Ok(bytes)
+    };
+    Ok([make(asked.0)?, make(asked.1)?])
+}

@@ -1,0 +1,567 @@
+//! Who listens where: TCP listeners, receivers of datagrams, and which ports are taken.
+//!
+//! One spin lock for each table; they are never held together, nor while anything is woken.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst};
+
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+use super::flow::Listener;
+use crate::error::{Errno, Result};
+use crate::sched::WaitQueue;
+use crate::sync::{Rank, SpinLock};
+
+/// Ports that are given to sockets which name none (ip_local_port_range).
+pub const EPHEMERAL: core::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// Protocols with ports of their own. Echo identifiers of ping sockets count as ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the protocols' names")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Ping,
+}
+
+/// What a socket claims of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its address; `None` for all.
+    pub addr: Option<IpAddress>,
+    /// It is for IPv4 packets.
+    pub v4: bool,
+    /// It is for IPv6 packets.
+    pub v6: bool,
+    /// SO_REUSEADDR.
+    pub reuse_addr: bool,
+    /// SO_REUSEPORT, with the user it belongs to.
+    pub reuse_port: Option<u32>,
+    /// A TCP socket that listens.
+    pub listens: bool,
+}
+
+impl Claim {
+    /// Whether two claims on one port exclude each other (man 7 socket, SO_REUSEADDR).
+    pub fn conflicts(&self, other: &Claim, protocol: Protocol) -> bool {
+        let families = self.v4 && other.v4 || self.v6 && other.v6;
+        let addresses = match (self.addr, other.addr) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        if !families || !addresses {
+            return false;
+        }
+        if self.reuse_port.is_some() && self.reuse_port == other.reuse_port {
+            return false;
+        }
+        let both_reuse = self.reuse_addr && other.reuse_addr;
+        let shared = match protocol {
+            Protocol::Tcp => both_reuse && !self.listens && !other.listens,
+            Protocol::Udp | Protocol::Ping => both_reuse,
+        };
+        !shared
+    }
+}
+
+/// A claim on a port, given up when dropped.
+pub struct Port {
+    protocol: Protocol,
+    number: u16,
+    id: u64,
+}
+
+type Claims = BTreeMap<(Protocol, u16), Vec<(u64, Claim)>>;
+static PORTS: SpinLock<Claims> = SpinLock::new(Rank::Object, BTreeMap::new());
+
+fn try_claim(ports: &mut Claims, protocol: Protocol, number: u16, claim: Claim) -> Option<Port> {
+    static NEXT: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(1);
+    let claims = ports.entry((protocol, number)).or_default();
+    if claims.iter().any(|(_, c)| claim.conflicts(c, protocol)) {
+        return None;
+    }
+    let id = NEXT.fetch_add(1, SeqCst);
+    claims.push((id, claim));
+    Some(Port {
+        protocol,
+        number,
+        id,
+    })
+}
+
+impl Port {
+    /// Claims port `number`, or a free ephemeral one for 0. EADDRINUSE; EAGAIN when all
+    /// ephemeral ones are taken.
+    pub fn claim(protocol: Protocol, number: u16, claim: Claim) -> Result<Port> {
+        let mut ports = PORTS.lock();
+        if number != 0 {
+            return try_claim(&mut ports, protocol, number, claim).ok_or(Errno::EADDRINUSE);
+        }
+        // Nobody shares a port that the kernel chose.
+        let alone = Claim {
+            reuse_addr: false,
+            reuse_port: None,
+            ..claim
+        };
+        let nr = u64::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
+        let first = crate::security::random::word() % nr;
+        for i in 0..nr {
+            let number = EPHEMERAL.start() + ((first + i) % nr) as u16;
+            let taken = ports
+                .get(&(protocol, number))
+                .is_some_and(|c| !c.is_empty());
+            if !taken && let Some(port) = try_claim(&mut ports, protocol, number, alone) {
+                return Ok(port);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+    /// The number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+    /// Changes the claim, e.g. when the socket listens. EADDRINUSE.
+    pub fn update(&self, change: impl FnOnce(&mut Claim)) -> Result<()> {
+        let mut ports = PORTS.lock();
+        let Some(claims) = ports.get_mut(&(self.protocol, self.number)) else {
+            return Ok(());
+        };
+        let Some(own) = claims.iter().find(|(id, _)| *id == self.id) else {
+            return Ok(());
+        };
+        let mut new = own.1;
+        change(&mut new);
+        let mut others = claims.iter().filter(|(id, _)| *id != self.id);
+        if others.any(|(_, c)| new.conflicts(c, self.protocol)) {
+            return Err(Errno::EADDRINUSE);
+        }
+        if let Some(own) = claims.iter_mut().find(|(id, _)| *id == self.id) {
+            own.1 = new;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        let mut ports = PORTS.lock();
+        let at = (self.protocol, self.number);
+        if let Some(claims) = ports.get_mut(&at) {
+            claims.retain(|(id, _)| *id != self.id);
+            if claims.is_empty() {
+                ports.remove(&at);
+            }
+        }
+    }
+}
+
+static LISTENERS: SpinLock<BTreeMap<u16, Vec<Arc<Listener>>>> =
+    SpinLock::new(Rank::Object, BTreeMap::new());
+
+/// Makes a listener known.
+pub fn listen(listener: Arc<Listener>) {
+    LISTENERS
+        .lock()
+        .entry(listener.port)
+        .or_default()
+        .push(listener);
+}
+
+/// Forgets a listener.
+pub fn unlisten(listener: &Arc<Listener>) {
+    let mut listeners = LISTENERS.lock();
+    if let Some(list) = listeners.get_mut(&listener.port) {
+        list.retain(|l| !Arc::ptr_eq(l, listener));
+        if list.is_empty() {
+            listeners.remove(&listener.port);
+        }
+    }
+}
+
+/// Who listens for connections to `local`: the one with that address before one for all;
+/// `spread` chooses among those that share the port.
+pub fn find_listener(local: IpEndpoint, spread: usize) -> Option<Arc<Listener>> {
+    let listeners = LISTENERS.lock();
+    let list = listeners.get(&local.port)?;
+    let matching = |exact: bool| {
+        list.iter()
+            .filter(move |l| l.covers(local.addr) && l.addr.is_some() == exact)
+    };
+    for exact in [true, false] {
+        let n = matching(exact).count();
+        if n > 0 {
+            return matching(exact).nth(spread % n).cloned();
+        }
+    }
+    None
+}
+
+/// All listeners (/proc/net/tcp).
+pub fn listeners() -> Vec<Arc<Listener>> {
+    LISTENERS.lock().values().flatten().cloned().collect()
+}
+
+/// A packet's payload and where it came from.
+pub struct Datagram {
+    /// What the socket reads.
+    pub bytes: Vec<u8>,
+    /// Its sender.
+    pub from: IpEndpoint,
+    /// The address it was sent to.
+    pub to: IpAddress,
+    /// TTL or hop limit.
+    pub hops: u8,
+    /// The interface it came through.
+    pub interface: u32,
+}
+
+/// What a receiver takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// UDP datagrams.
+    Udp,
+    /// Echo replies with its identifier.
+    Ping,
+    /// Packets of this IP protocol; 255 for none.
+    Raw(u8),
+}
+
+/// The ends of a receiver.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ends {
+    /// Its own address; `None` for all.
+    pub addr: Option<IpAddress>,
+    /// Port or identifier; 0 while it has none.
+    pub port: u16,
+    /// The only peer it hears.
+    pub remote: Option<IpEndpoint>,
+    /// It is for IPv4 packets.
+    pub v4: bool,
+    /// It is for IPv6 packets.
+    pub v6: bool,
+}
+
+impl Ends {
+    /// How well a packet fits: `None` not at all, more for each end that is fixed.
+    fn score(&self, from: IpEndpoint, to: IpEndpoint) -> Option<u32> {
+        let family = match to.addr {
+            IpAddress::Ipv4(_) => self.v4,
+            IpAddress::Ipv6(_) => self.v6,
+        };
+        if !family || self.port != to.port {
+            return None;
+        }
+        let mut score = 0;
+        if let Some(addr) = self.addr {
+            if addr != to.addr {
+                return None;
+            }
+            score += 1;
+        }
+        if let Some(remote) = self.remote {
+            if remote.addr != from.addr || remote.port != 0 && remote.port != from.port {
+                return None;
+            }
+            score += 2;
+        }
+        Some(score)
+    }
+}
+
+/// Where datagrams for a socket wait.
+pub struct Receiver {
+    /// What it takes.
+    pub takes: Takes,
+    /// Its ends.
+    pub ends: SpinLock<Ends>,
+    queue: SpinLock<VecDeque<Datagram>>,
+    /// Bytes that wait, with what keeping them costs.
+    used: AtomicUsize,
+    nr: AtomicUsize,
+    /// Most bytes that wait (SO_RCVBUF).
+    pub limit: AtomicUsize,
+    /// Datagrams that found no room.
+    pub dropped: AtomicUsize,
+    error: AtomicU16,
+    /// Where it sent last, for the packet filter; the oldest goes first.
+    sent_to: SpinLock<VecDeque<IpEndpoint>>,
+    /// Nothing is read any more.
+    pub shut: AtomicBool,
+    /// Woken when a datagram or an error came.
+    pub readers: Arc<WaitQueue>,
+}
+
+/// Peers that a receiver remembers.
+const PEERS: usize = 16;
+
+/// What a datagram costs beside its bytes.
+const OVERHEAD: usize = 256;
+
+impl Receiver {
+    /// A receiver; `add_receiver` makes it known.
+    pub fn new(takes: Takes, v4: bool, v6: bool, limit: usize) -> Arc<Receiver> {
+        Arc::new(Receiver {
+            takes,
+            ends: SpinLock::new(
+                Rank::Leaf,
+                Ends {
+                    v4,
+                    v6,
+                    ..Ends::default()
+                },
+            ),
+            queue: SpinLock::new(Rank::Object, VecDeque::new()),
+            used: AtomicUsize::new(0),
+            nr: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            dropped: AtomicUsize::new(0),
+            error: AtomicU16::new(0),
+            sent_to: SpinLock::new(Rank::Leaf, VecDeque::with_capacity(PEERS)),
+            shut: AtomicBool::new(false),
+            readers: Arc::new(WaitQueue::new()),
+        })
+    }
+    /// Remembers that its socket sends to `to`.
+    pub fn note_sent(&self, to: IpEndpoint) {
+        let mut sent = self.sent_to.lock();
+        if sent.contains(&to) {
+            return;
+        }
+        if sent.len() == PEERS {
+            sent.pop_front();
+        }
+        sent.push_back(to);
+    }
+    /// Whether its socket sent to `to` of late, or is connected to it.
+    pub fn has_sent_to(&self, to: IpEndpoint) -> bool {
+        self.ends.lock().remote == Some(to) || self.sent_to.lock().contains(&to)
+    }
+    /// Queues a datagram; drops it when there is no room, as UDP may.
+    pub fn push(&self, datagram: Datagram) {
+        let cost = datagram.bytes.len() + OVERHEAD;
+        let used = self.used.load(SeqCst);
+        if used != 0 && used + cost > self.limit.load(SeqCst) || self.shut.load(SeqCst) {
+            self.dropped.fetch_add(1, SeqCst);
+            return;
+        }
+        let mut queue = self.queue.lock();
+        if queue.try_reserve(1).is_err() {
+            return;
+        }
+        queue.push_back(datagram);
+        self.used.fetch_add(cost, SeqCst);
+        self.nr.store(queue.len(), SeqCst);
+        drop(queue);
+        self.readers.wake_all();
+    }
+    /// Takes the oldest datagram.
+    pub fn pop(&self) -> Option<Datagram> {
+        let mut queue = self.queue.lock();
+        let datagram = queue.pop_front()?;
+        self.used.fetch_sub(datagram.bytes.len() + OVERHEAD, SeqCst);
+        self.nr.store(queue.len(), SeqCst);
+        Some(datagram)
+    }
+    /// Puts a datagram back that was only looked at.
+    pub fn unpop(&self, datagram: Datagram) {
+        let mut queue = self.queue.lock();
+        self.used.fetch_add(datagram.bytes.len() + OVERHEAD, SeqCst);
+        queue.push_front(datagram);
+        self.nr.store(queue.len(), SeqCst);
+    }
+    /// Bytes of the next datagram (FIONREAD).
+    pub fn next_len(&self) -> usize {
+        self.queue.lock().front().map_or(0, |d| d.bytes.len())
+    }
+    /// Whether a datagram or an error waits.
+    pub fn is_ready(&self) -> bool {
+        self.nr.load(SeqCst) > 0 || self.has_error() || self.shut.load(SeqCst)
+    }
+    /// Whether a datagram waits.
+    pub fn has_datagram(&self) -> bool {
+        self.nr.load(SeqCst) > 0
+    }
+    /// Whether an error waits to be reported.
+    pub fn has_error(&self) -> bool {
+        self.error.load(SeqCst) != 0
+    }
+    /// Takes the pending error.
+    pub fn take_error(&self) -> Option<Errno> {
+        Errno::from_code(self.error.swap(0, SeqCst))
+    }
+    fn set_error(&self, error: Errno) {
+        self.error.store(error.code(), SeqCst);
+        self.readers.wake_all();
+    }
+}
+
+/// Receivers by port, raw ones under 0.
+static RECEIVERS: SpinLock<BTreeMap<u16, Vec<Arc<Receiver>>>> =
+    SpinLock::new(Rank::Object, BTreeMap::new());
+
+/// Makes a receiver known under its port.
+pub fn add_receiver(receiver: &Arc<Receiver>) {
+    let port = receiver.ends.lock().port;
+    RECEIVERS
+        .lock()
+        .entry(port)
+        .or_default()
+        .push(receiver.clone());
+}
+
+/// Forgets a receiver.
+pub fn remove_receiver(receiver: &Arc<Receiver>) {
+    let port = receiver.ends.lock().port;
+    let mut receivers = RECEIVERS.lock();
+    if let Some(list) = receivers.get_mut(&port) {
+        list.retain(|r| !Arc::ptr_eq(r, receiver));
+        if list.is_empty() {
+            receivers.remove(&port);
+        }
+    }
+}
+
+/// Who hears a packet: the best match, or all matches when `all` (multicast, broadcast).
+pub fn find_receivers(
+    takes: Takes,
+    from: IpEndpoint,
+    to: IpEndpoint,
+    all: bool,
+) -> Vec<Arc<Receiver>> {
+    let receivers = RECEIVERS.lock();
+    let Some(list) = receivers.get(&to.port) else {
+        return Vec::new();
+    };
+    let scored = list
+        .iter()
+        .filter(|r| r.takes == takes)
+        .filter_map(|r| Some((r.ends.lock().score(from, to)?, r)));
+    if all {
+        return scored.map(|(_, r)| r.clone()).collect();
+    }
+    scored
+        .max_by_key(|(score, _)| *score)
+        .map(|(_, r)| r.clone())
+        .into_iter()
+        .collect()
+}
+
+/// Whether any raw receiver wants packets of a protocol.
+pub fn has_raw(protocol: u8) -> bool {
+    let receivers = RECEIVERS.lock();
+    receivers
+        .get(&0)
+        .is_some_and(|list| list.iter().any(|r| r.takes == Takes::Raw(protocol)))
+}
+
+/// An ICMP error came for what was sent from `local` to `remote`: tells the connected
+/// receiver that sent it.
+pub fn report_unreachable(takes: Takes, local: IpEndpoint, remote: IpEndpoint) {
+    for receiver in find_receivers(takes, remote, local, false) {
+        if receiver.ends.lock().remote.is_some() {
+            receiver.set_error(Errno::ECONNREFUSED);
+        }
+    }
+}
+
+/// All receivers (/proc/net/udp).
+pub fn receivers() -> Vec<Arc<Receiver>> {
+    RECEIVERS.lock().values().flatten().cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(addr: Option<IpAddress>) -> Claim {
+        Claim {
+            addr,
+            v4: true,
+            v6: false,
+            reuse_addr: false,
+            reuse_port: None,
+            listens: false,
+        }
+    }
+
+    #[test]
+    fn ports_are_exclusive_per_address() {
+        let a = IpAddress::v4(10, 0, 0, 1);
+        let one = Port::claim(Protocol::Tcp, 4711, claim(Some(a))).unwrap();
+        let again = Port::claim(Protocol::Tcp, 4711, claim(None));
+        assert_eq!(again.err(), Some(Errno::EADDRINUSE));
+        let other = IpAddress::v4(10, 0, 0, 2);
+        assert!(Port::claim(Protocol::Tcp, 4711, claim(Some(other))).is_ok());
+        assert!(Port::claim(Protocol::Udp, 4711, claim(None)).is_ok());
+        drop(one);
+        assert!(Port::claim(Protocol::Tcp, 4711, claim(None)).is_ok());
+    }
+
+    #[test]
+    fn listening_sockets_do_not_share_by_reuseaddr() {
+        let mut c = claim(None);
+        c.reuse_addr = true;
+        let a = Port::claim(Protocol::Tcp, 4712, c).unwrap();
+        let b = Port::claim(Protocol::Tcp, 4712, c).unwrap();
+        a.update(|c| c.listens = true).unwrap_err();
+        drop(b);
+        a.update(|c| c.listens = true).unwrap();
+        assert!(Port::claim(Protocol::Tcp, 4712, c).is_err());
+        c.reuse_port = Some(0);
+        let p = Port::claim(Protocol::Tcp, 4713, c).unwrap();
+        p.update(|c| c.listens = true).unwrap();
+        c.listens = true;
+        assert!(Port::claim(Protocol::Tcp, 4713, c).is_ok());
+    }
+
+    #[test]
+    fn ephemeral_ports_differ() {
+        let a = Port::claim(Protocol::Ping, 0, claim(None)).unwrap();
+        let b = Port::claim(Protocol::Ping, 0, claim(None)).unwrap();
+        assert!(EPHEMERAL.contains(&a.number()) && a.number() != b.number());
+    }
+
+    #[test]
+    fn the_closest_receiver_hears() {
+        let to = IpEndpoint::new(IpAddress::v4(10, 0, 0, 1), 4714);
+        let from = IpEndpoint::new(IpAddress::v4(10, 0, 0, 9), 53);
+        let make = |remote| {
+            let r = Receiver::new(Takes::Udp, true, false, 1 << 16);
+            let mut ends = r.ends.lock();
+            ends.port = 4714;
+            ends.remote = remote;
+            drop(ends);
+            add_receiver(&r);
+            r
+        };
+        let (open, bound) = (make(None), make(Some(from)));
+        let found = find_receivers(Takes::Udp, from, to, false);
+        assert!(found.len() == 1 && Arc::ptr_eq(&found[0], &bound));
+        assert_eq!(find_receivers(Takes::Udp, from, to, true).len(), 2);
+        let stranger = IpEndpoint::new(from.addr, 54);
+        let found = find_receivers(Takes::Udp, stranger, to, false);
+        assert!(Arc::ptr_eq(&found[0], &open));
+        remove_receiver(&open);
+        remove_receiver(&bound);
+        assert!(find_receivers(Takes::Udp, from, to, true).is_empty());
+    }
+
+    #[test]
+    fn a_full_receiver_drops() {
+        let r = Receiver::new(Takes::Udp, true, false, 1000);
+        let any = IpEndpoint::new(IpAddress::v4(1, 1, 1, 1), 1);
+        for _ in 0..3 {
+            r.push(Datagram {
+                bytes: vec![0; 300],
+                from: any,
+                to: any.addr,
+                hops: 64,
+                interface: 1,
+            });
+        }
+        assert_eq!(r.dropped.load(SeqCst), 2);
+        assert!(r.pop().is_some() && r.pop().is_none());
+    }
+}
