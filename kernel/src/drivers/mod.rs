@@ -25,10 +25,27 @@ pub fn start() {
                 crate::block::register(disk);
             }),
             Some(Kind::Entropy) => virtio::rng::probe(&f),
+            Some(Kind::Network) => virtio::net::probe(&f).map(attach),
             _ => continue,
         };
         if let Err(e) = started {
             error!("virtio device at {}: {e:?}", f.address);
         }
+    }
+}
+
+/// Makes an interface of a card and brings it up.
+#[cfg(target_os = "none")]
+fn attach(card: alloc::sync::Arc<virtio::net::VirtioNet>) {
+    use crate::net::device::NetDevice;
+    use crate::net::stack::{self, config};
+
+    let link = if card.link_is_up() { "up" } else { "down" };
+    match stack::attach(card) {
+        Ok(netif) => {
+            info!("{}: virtio network card, link {link}", netif.name);
+            config::bring_up(&netif);
+        }
+        Err(e) => error!("no interface for a network card: {e:?}"),
     }
 }

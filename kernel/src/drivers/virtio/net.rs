@@ -48,8 +48,9 @@ const GSO_TCPV6: u8 = 4;
 
 /// Receive buffers of a page each.
 const RX_BUFFERS: u16 = 128;
-/// A TCP packet that the device cuts up: what an IP packet's length field can say.
-const TSO_MAX: usize = 61440;
+/// A TCP packet that the device cuts up: four contiguous pages are found even when memory is
+/// in pieces.
+const TSO_MAX: usize = 4 * PAGE_SIZE - 64;
 /// Where the checksum lies in a TCP header.
 const TCP_CHECKSUM: usize = 16;
 
@@ -380,6 +381,7 @@ impl NetDevice for VirtioNet {
             Self::reclaim(&mut tx);
         }
         if tx.queue.nr_free() >= 2 {
+            tx.queue.disable_interrupts();
             return true;
         }
         // An interrupt says when; one that came meanwhile counts.

@@ -45,7 +45,6 @@ pub struct DatagramSocket {
     port: Mutex<Option<Port>>,
     /// Where `connect` pointed it, with its scope.
     peer: SpinLock<Option<Name>>,
-    reading: Mutex<()>,
     write_shut: AtomicBool,
 }
 
@@ -74,7 +73,6 @@ impl DatagramSocket {
             receiver,
             port: Mutex::new(None),
             peer: SpinLock::new(Rank::Object, None),
-            reading: Mutex::new(()),
             write_shut: AtomicBool::new(false),
         })
     }
@@ -327,7 +325,6 @@ impl Socket for DatagramSocket {
         let options = self.options();
         let deadline = Options::deadline(options.receive_timeout_ns);
         let receiver = &self.receiver;
-        let _reading = self.reading.lock();
         let datagram = loop {
             if let Some(e) = receiver.take_error() {
                 return Err(e);

@@ -132,7 +132,7 @@ pub fn read_name(family: Family, bytes: &[u8]) -> Result<Name> {
                 None => &[0; 4],
             };
             let addr = match addr.to_ipv4_mapped() {
-                Some(v4) => Some(IpAddress::Ipv4(v4)),
+                Some(v4) => (!v4.is_unspecified()).then_some(IpAddress::Ipv4(v4)),
                 None if addr.is_unspecified() => None,
                 None => Some(IpAddress::Ipv6(addr)),
             };

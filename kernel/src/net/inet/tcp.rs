@@ -1,8 +1,8 @@
 //! TCP sockets (man 7 tcp): idle, listening or with a connection of the stack.
 //!
 //! What a socket is now is behind a spin lock; data moves through a bounce buffer, so that no
-//! page fault happens under the stack's lock. Readers and writers are serialised each by a
-//! sleeping lock, taken before the stack's.
+//! page fault happens under the stack's lock. Writers are serialised by a sleeping lock, taken
+//! before the stack's and never held while waiting for room.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -70,7 +70,6 @@ pub struct TcpSocket {
     bound: SpinLock<Option<Name>>,
     /// The port it claims, if it chose one.
     port: Mutex<Option<Port>>,
-    reading: Mutex<()>,
     writing: Mutex<()>,
     readers: Arc<WaitQueue>,
     writers: Arc<WaitQueue>,
@@ -94,7 +93,6 @@ impl TcpSocket {
             phase: SpinLock::new(Rank::Object, Phase::Idle),
             bound: SpinLock::new(Rank::Object, None),
             port: Mutex::new(None),
-            reading: Mutex::new(()),
             writing: Mutex::new(()),
             readers: Arc::new(WaitQueue::new()),
             writers: Arc::new(WaitQueue::new()),
@@ -389,7 +387,6 @@ impl Socket for TcpSocket {
             phase: SpinLock::new(Rank::Object, Phase::Connected(Arc::new(connection))),
             bound: SpinLock::new(Rank::Object, None),
             port: Mutex::new(None),
-            reading: Mutex::new(()),
             writing: Mutex::new(()),
             readers: accepted.status.readers.clone(),
             writers: accepted.status.writers.clone(),
@@ -414,7 +411,6 @@ impl Socket for TcpSocket {
         };
         let status = &c.status;
         let deadline = Options::deadline(self.options().send_timeout_ns);
-        let _writing = self.writing.lock();
         let mut sent = 0;
         let mut bounce = Vec::new();
         loop {
@@ -426,11 +422,13 @@ impl Socket for TcpSocket {
             if let Some(e) = failure {
                 return if sent > 0 { Ok(sent) } else { Err(e) };
             }
-            let room = status.room.load(SeqCst);
-            let want = room.min(src.remaining()).min(CHUNK);
             if src.remaining() == 0 {
                 return Ok(sent);
             }
+            // Alone, so that the room that is seen is there when the bytes come.
+            let writing = self.writing.lock();
+            let room = status.room.load(SeqCst);
+            let want = room.min(src.remaining()).min(CHUNK);
             if want > 0 {
                 bounce.clear();
                 let reserved = bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM);
@@ -448,6 +446,7 @@ impl Socket for TcpSocket {
                 sent += queued.unwrap_or(0);
                 continue;
             }
+            drop(writing);
             if flags.nonblocking {
                 return if sent > 0 {
                     Ok(sent)
@@ -479,7 +478,6 @@ impl Socket for TcpSocket {
         if dst.remaining() == 0 {
             return Ok(total);
         }
-        let _reading = self.reading.lock();
         loop {
             // Looked at before the bytes: what came before the end is not missed.
             let over = status.has(bit::READ_END | bit::CLOSED) || c.read_shut.load(SeqCst);

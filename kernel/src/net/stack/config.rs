@@ -315,7 +315,7 @@ pub(super) fn poll_slaac(netif: &Arc<Netif>, state: &mut State) {
     }
     state.slaac_deadline = again.map(|at| {
         let at = (at.total_micros().max(0) as u64).saturating_mul(1000);
-        at.max(now_ns + 1_000_000)
+        at.max(now_ns + 500_000_000)
     });
 }
 

@@ -161,17 +161,18 @@ impl State {
             self.segment(netif, headers, packet);
             return;
         }
+        if headers.protocol == IpProtocol::Udp
+            && let Some(id) = self.dhcp
+            && ports(&packet.bytes()[headers.payload.0..headers.payload.1]) == Some((67, 68))
+        {
+            // Before there is an address that it could be for.
+            self.ingest(packet, Some(id));
+            self.service(netif, id, Errno::ETIMEDOUT);
+            return;
+        }
         let checked = packet.checksum_ok;
         if self.deliver_datagram(netif, headers, packet.bytes(), checked) {
             return;
-        }
-        if headers.protocol == IpProtocol::Udp {
-            let (at, end) = headers.payload;
-            if let (Some(id), Some((_, 68))) = (self.dhcp, ports(&packet.bytes()[at..end])) {
-                self.ingest(packet, Some(id));
-                self.service(netif, id, Errno::ETIMEDOUT);
-                return;
-            }
         }
         let is_icmpv6 = headers.protocol == IpProtocol::Icmpv6;
         if is_icmpv6 {

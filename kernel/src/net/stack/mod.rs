@@ -53,6 +53,9 @@ const ORPHAN_SECONDS: u64 = 60;
 /// How long a peer may leave data or a SYN unacknowledged (tcp_retries2, tcp_syn_retries).
 const DATA_TIMEOUT_SECONDS: u64 = 924;
 const CONNECT_TIMEOUT_SECONDS: u64 = 127;
+/// How long a peer may leave keep-alive probes unanswered (tcp_keepalive_probes times
+/// tcp_keepalive_intvl).
+const PROBES_SECONDS: u64 = 675;
 
 fn instant(ns: u64) -> Instant {
     Instant::from_micros((ns / 1000) as i64)
@@ -639,20 +642,30 @@ impl State {
         }
         if let Kind::Tcp { .. } = flow.kind {
             let socket = flow.set.get_mut::<tcp::Socket>(flow.handle);
-            // Only what is unacknowledged can time out (kept-alive ones say so themselves).
-            if socket.state() == tcp::State::Established && socket.keep_alive().is_none() {
-                let waits = socket.send_queue() > 0;
-                socket.set_timeout(waits.then(|| Duration::from_secs(DATA_TIMEOUT_SECONDS)));
+            // A peer may be silent unless something waits for its answer.
+            if matches!(
+                socket.state(),
+                tcp::State::Established | tcp::State::CloseWait
+            ) {
+                let timeout = match socket.keep_alive() {
+                    Some(idle) => Some(idle + Duration::from_secs(PROBES_SECONDS)),
+                    None => {
+                        (socket.send_queue() > 0).then(|| Duration::from_secs(DATA_TIMEOUT_SECONDS))
+                    }
+                };
+                socket.set_timeout(timeout);
             }
         }
         let mut deadline = match self.iface.poll_at(now, &flow.set) {
             Some(at) if at > now => Some((at.total_micros() as u64).saturating_mul(1000)),
             Some(_) if self.port.blocked => {
-                self.blocked.push(id);
+                if !self.blocked.contains(&id) {
+                    self.blocked.push(id);
+                }
                 None
             }
             // Shortly: nobody spins.
-            Some(_) => Some(now_ns + 1_000_000),
+            Some(_) => Some(now_ns + 10_000_000),
             None => None,
         };
         let mut gone = false;
@@ -679,8 +692,8 @@ impl State {
                         }
                     }
                     Stage::Embryo(_) | Stage::Orphan => {
-                        // A reset may still have to go out.
-                        gone = closed && deadline.is_none();
+                        // A reset was sent above, unless the neighbour is unknown.
+                        gone = closed;
                     }
                     Stage::Owned | Stage::Queued => {}
                 }

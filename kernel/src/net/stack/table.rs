@@ -370,6 +370,9 @@ impl Receiver {
         self.used.fetch_add(datagram.bytes.len() + OVERHEAD, SeqCst);
         queue.push_front(datagram);
         self.nr.store(queue.len(), SeqCst);
+        drop(queue);
+        // Somebody else may have found none meanwhile.
+        self.readers.wake_all();
     }
     /// Bytes of the next datagram (FIONREAD).
     pub fn next_len(&self) -> usize {
