@@ -1,4 +1,5 @@
-//! Sockets: the [`Socket`] trait that every kind implements, unix sockets ([`unix`]).
+//! Sockets: the [`Socket`] trait that every kind implements, unix sockets ([`unix`]), internet
+//! sockets ([`inet`]) over the IP stack ([`stack`]) and its devices ([`device`]), netlink.
 //!
 //! Addresses cross the trait as the bytes of a `sockaddr` (man 7 ip, man 7 unix): each family
 //! reads its own. Not responsible for user pointers: `syscall::net` copies.
@@ -6,6 +7,7 @@
 pub mod device;
 pub mod filter;
 pub mod inet;
+pub mod netlink;
 pub mod stack;
 pub mod unix;
 
@@ -121,6 +123,7 @@ pub fn create(family: u32, kind: u32, protocol: u32, cred: &Credentials) -> Resu
         unix::AF_UNIX => Ok(unix::create(kind, protocol)?),
         inet::AF_INET => inet::create(inet::Family::V4, kind, protocol, cred),
         inet::AF_INET6 => inet::create(inet::Family::V6, kind, protocol, cred),
+        netlink::AF_NETLINK => netlink::create(kind, protocol),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
@@ -137,6 +140,9 @@ pub fn of_file(file: &dyn File) -> Option<&dyn Socket> {
     if let Some(socket) = any.downcast_ref::<inet::datagram::DatagramSocket>() {
         return Some(socket);
     }
+    if let Some(socket) = any.downcast_ref::<netlink::NetlinkSocket>() {
+        return Some(socket);
+    }
     None
 }
 
@@ -146,11 +152,14 @@ pub fn int_option(value: &[u8]) -> Result<i32> {
     Ok(i32::from_ne_bytes(*bytes))
 }
 
+/// Whether the running thread has a capability.
+type CapabilityCheck = fn(u32) -> bool;
+
 /// Who says whether the running thread has a capability: layers above know it.
-static MAY: SpinLock<Option<fn(u32) -> bool>> = SpinLock::new(Rank::Leaf, None);
+static MAY: SpinLock<Option<CapabilityCheck>> = SpinLock::new(Rank::Leaf, None);
 
 /// Tells how to ask for the running thread's capabilities.
-fn set_capability_check(check: fn(u32) -> bool) {
+fn set_capability_check(check: CapabilityCheck) {
     *MAY.lock() = Some(check);
 }
 

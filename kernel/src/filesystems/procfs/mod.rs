@@ -7,6 +7,7 @@
 mod cpuinfo;
 mod links;
 mod mounts;
+mod net;
 mod pid;
 mod status;
 mod system;

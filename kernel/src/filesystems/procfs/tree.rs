@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use super::links::Link;
+use super::net;
 use super::pid::{self, Sub, What, Who};
 use super::system;
 use super::text::TextFile;
@@ -58,6 +59,7 @@ static ROOT: &[Item] = &[
     file("loadavg", system::loadavg),
     file("meminfo", system::meminfo),
     link("mounts", || Ok(b"self/mounts".to_vec())),
+    dir("net", NET),
     file("partitions", system::partitions),
     link("self", own_pid),
     file("stat", system::stat),
@@ -65,6 +67,19 @@ static ROOT: &[Item] = &[
     link("thread-self", own_thread),
     file("uptime", system::uptime),
     file("version", system::version),
+];
+
+static NET: &[Item] = &[
+    file("dev", net::dev),
+    file("icmp", net::icmp),
+    file("if_inet6", net::if_inet6),
+    file("pnp", net::pnp),
+    file("raw", net::raw),
+    file("route", net::route),
+    file("tcp", net::tcp),
+    file("tcp6", net::tcp6),
+    file("udp", net::udp),
+    file("udp6", net::udp6),
 ];
 
 static SYS: &[Item] = &[

@@ -1,7 +1,6 @@
 //! Addresses and routes of an interface, and where they come from: DHCP (RFC 2131), router
 //! advertisements (RFC 4862), or whoever sets them.
 
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -320,7 +319,7 @@ pub(super) fn poll_slaac(netif: &Arc<Netif>, state: &mut State) {
 }
 
 /// Addresses and the default route that routers gave.
-fn learned(slaac: &Box<Interface>) -> (Vec<IpCidr>, Vec<Route>) {
+fn learned(slaac: &Interface) -> (Vec<IpCidr>, Vec<Route>) {
     let addresses = slaac
         .ip_addrs()
         .iter()

@@ -131,8 +131,10 @@ pub fn by_name(name: &str) -> Option<Arc<Netif>> {
 /// Makes the loopback interface, the first one. ENOMEM.
 pub fn start() -> Result<()> {
     let lo = attach(Loopback::new())?;
-    let mut config = Config::default();
-    config.is_up = true;
+    let mut config = Config {
+        is_up: true,
+        ..Config::default()
+    };
     config
         .addresses
         .push(IpCidr::new(IpAddress::v4(127, 0, 0, 1), 8));
@@ -414,10 +416,9 @@ impl Netif {
         let next = [first, state.slaac_deadline].into_iter().flatten().min();
         if next != state.armed {
             state.armed = next;
-            match next {
-                Some(deadline) => self.timer.arm(deadline),
-                // It may fire in vain.
-                None => {}
+            // One that is armed for nothing fires in vain.
+            if let Some(deadline) = next {
+                self.timer.arm(deadline);
             }
         }
     }
