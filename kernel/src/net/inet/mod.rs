@@ -3,6 +3,8 @@
 
 pub mod datagram;
 pub mod ioctl;
+#[cfg(test)]
+mod loopback_tests;
 pub mod tcp;
 
 use alloc::sync::Arc;
