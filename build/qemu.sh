@@ -6,7 +6,7 @@
 #   window    the same, and the screen in a window
 #   debug     stopped at reset, gdb server on port 1234
 #
-# Settings (environment): FIRMWARE=bios|uefi  CPUS=2  MEMORY=256 (MiB)  CPU=max  ACCEL=kvm|tcg  IMAGE=FILE
+# Settings (environment): FIRMWARE=bios|uefi  CPUS=2  MEMORY=256 (MiB)  CPU=max  ACCEL=kvm|tcg  IMAGE=FILE  SSH_PORT=2222
 . "$(dirname "$0")/env.sh"
 how=${1:-console}
 firmware=${FIRMWARE:-bios}
@@ -27,12 +27,20 @@ tcg) accel=tcg,thread=multi ;;
 *) die "ACCEL is kvm or tcg, not '$ACCEL'." ;;
 esac
 
+# The guest's SSH port, on this machine only; left out while something else (another guest) has the port.
+ssh_port=${SSH_PORT:-2222}
+forward=
+if ! (exec 3<>"/dev/tcp/127.0.0.1/$ssh_port") 2>/dev/null; then
+    forward=",hostfwd=tcp:127.0.0.1:$ssh_port-:22"
+fi
+
 args=(
     -name oxbow -machine q35 -accel "$accel" -cpu "${CPU:-max}" -smp "${CPUS:-2}" -m "${MEMORY:-256}"
     # Only what is listed: a CD drive, a floppy or a network card's boot ROM would cost time at every boot.
     -nodefaults
     -drive "if=none,id=root,file=$IMAGE,format=qcow2,discard=unmap" -device virtio-blk-pci,drive=root,bootindex=0
     -device virtio-rng-pci
+    -netdev "user,id=net0$forward" -device virtio-net-pci,netdev=net0,romfile=
     # Ctrl-C and Ctrl-Z go to the guest; Ctrl-A X leaves.
     -serial mon:stdio
 )

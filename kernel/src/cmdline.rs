@@ -9,6 +9,8 @@
 //! | `quiet` | only errors on the console |
 //! | `loglevel=` | records of this level or worse (0 to 7) on the console |
 //! | `panic=` | seconds until a restart after a panic; 0: halt, below 0: at once |
+//! | `firewall=off` | lets all packets in |
+//! | `ip=off` | network cards come up without addresses: no DHCP, no router advertisements |
 //! | `nosmp`, `maxcpus=` | run on one CPU, on so many |
 
 use alloc::boxed::Box;
@@ -32,6 +34,10 @@ pub struct Options<'a> {
     pub max_cpus: usize,
     /// `rw` or `ro`.
     pub read_only: bool,
+    /// Not `firewall=off`.
+    pub firewall: bool,
+    /// Not `ip=off`.
+    pub configures_cards: bool,
 }
 
 /// The words of `line`, with quotes taken away from values.
@@ -76,6 +82,8 @@ impl<'a> Options<'a> {
             panic_seconds: 0,
             max_cpus: crate::arch::MAX_CPUS,
             read_only: false,
+            firewall: true,
+            configures_cards: true,
         };
         for (name, value) in words(line) {
             let number = || value.and_then(|v| v.parse::<i32>().ok());
@@ -96,6 +104,8 @@ impl<'a> Options<'a> {
                         o.max_cpus = n.clamp(1, crate::arch::MAX_CPUS as i32) as usize;
                     }
                 }
+                ("firewall", Some(v)) => o.firewall = v != "off",
+                ("ip", Some(v)) => o.configures_cards = v != "off",
                 ("ro", None) => o.read_only = true,
                 ("rw", None) => o.read_only = false,
                 _ => {}

@@ -37,6 +37,7 @@ pub fn start() {
 /// Makes an interface of a card and brings it up.
 #[cfg(target_os = "none")]
 fn attach(card: alloc::sync::Arc<virtio::net::VirtioNet>) {
+    use crate::cmdline::{self, Options};
     use crate::net::device::NetDevice;
     use crate::net::stack::{self, config};
 
@@ -44,7 +45,9 @@ fn attach(card: alloc::sync::Arc<virtio::net::VirtioNet>) {
     match stack::attach(card) {
         Ok(netif) => {
             info!("{}: virtio network card, link {link}", netif.name);
-            config::bring_up(&netif);
+            if Options::parse(cmdline::get()).configures_cards {
+                config::bring_up(&netif);
+            }
         }
         Err(e) => error!("no interface for a network card: {e:?}"),
     }

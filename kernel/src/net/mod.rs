@@ -176,5 +176,7 @@ fn may(cap: u32) -> Result<()> {
 pub fn start(check: fn(u32) -> bool) -> Result<()> {
     set_capability_check(check);
     filter::set_rules(filter::defaults());
+    let options = crate::cmdline::Options::parse(crate::cmdline::get());
+    filter::set_enabled(options.firewall);
     stack::start()
 }

@@ -84,7 +84,7 @@ fn a_stream_carries_all_bytes_both_ways() {
         let client = tcp_socket(family, 0);
         socket(&client).connect(&client, &name).unwrap();
         assert_eq!(socket(&client).peer_address().unwrap(), name);
-        let data: Vec<u8> = (0..1_500_000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let data: Vec<u8> = (0..1_500_000u32).map(|i| ((i * 7) >> 3) as u8).collect();
         let (writer, sent) = (client.clone(), data.clone());
         let writing = thread::spawn(move || {
             let mut src = IoSource::kernel(&sent);
