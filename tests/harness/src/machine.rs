@@ -398,22 +398,31 @@ impl Machine {
     /// Runs a QMP command (QEMU's monitor protocol) without arguments, e.g.
     /// `system_powerdown`; returns its answer.
     pub fn monitor(&self, command: &str) -> String {
+        self.monitor_with(command, "{}")
+    }
+
+    /// As [`Machine::monitor`], with arguments: a JSON object.
+    pub fn monitor_with(&self, command: &str, arguments: &str) -> String {
         let socket = UnixStream::connect(self.folder.join("qmp")).expect("QEMU's monitor");
         socket
             .set_read_timeout(Some(limit(10)))
             .expect("a time limit");
         let mut writer = socket.try_clone().expect("the monitor's socket");
         let mut lines = BufReader::new(socket).lines();
-        let mut ask = |text: &str| {
-            writeln!(writer, "{{\"execute\":\"{text}\"}}").expect("QEMU's monitor");
+        let mut ask = |text: &str, arguments: &str| {
+            writeln!(
+                writer,
+                "{{\"execute\":\"{text}\",\"arguments\":{arguments}}}"
+            )
+            .expect("QEMU's monitor");
             lines
                 .by_ref()
                 .map(|line| line.expect("QEMU's answer"))
                 .find(|line| line.contains("\"return\"") || line.contains("\"error\""))
                 .expect("QEMU's answer")
         };
-        ask("qmp_capabilities");
-        ask(command)
+        ask("qmp_capabilities", "{}");
+        ask(command, arguments)
     }
 }
 
