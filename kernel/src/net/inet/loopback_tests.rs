@@ -1,6 +1,5 @@
 //! The stack and its sockets over the loopback interface, on the host.
 
-use std::sync::Once;
 use std::thread;
 
 use super::datagram::DatagramSocket;
@@ -16,17 +15,12 @@ const RIGHTS: Rights = Rights {
     uid: 0,
 };
 
-fn start() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| stack::start().unwrap());
-}
-
 fn open(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
     OpenFile::new(file, crate::abi::O_RDWR | flags)
 }
 
 fn tcp_socket(family: Family, flags: u32) -> Arc<OpenFile> {
-    start();
+    stack::start_once();
     open(TcpSocket::new(family, RIGHTS), flags)
 }
 
@@ -264,7 +258,7 @@ fn a_v6_listener_takes_v4_connections() {
 }
 
 fn datagram_socket(takes: Takes, flags: u32) -> Arc<OpenFile> {
-    start();
+    stack::start_once();
     open(DatagramSocket::new(Family::V4, takes, RIGHTS), flags)
 }
 

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::socket::dhcpv4;
+use smoltcp::time::Duration;
 use smoltcp::wire::{Icmpv6Message, IpAddress, IpCidr, Ipv4Address};
 
 use super::demux::parse_ip;
@@ -188,7 +189,12 @@ pub fn set_dhcp(netif: &Arc<Netif>, on: bool) {
     match (on, state.dhcp) {
         (true, None) if !netif.is_loopback() => {
             let mut set = SocketSet::new(Vec::with_capacity(1));
-            let handle = set.add(dhcpv4::Socket::new());
+            let mut socket = dhcpv4::Socket::new();
+            let mut retries = dhcpv4::RetryConfig::default();
+            // A first request that a switch swallowed costs little.
+            retries.discover_timeout = Duration::from_secs(3);
+            socket.set_retry_config(retries);
+            let handle = set.add(socket);
             let flow = Flow {
                 set,
                 handle,

@@ -18,6 +18,8 @@ mod demux;
 pub mod flow;
 mod port;
 pub mod table;
+#[cfg(test)]
+mod wire_tests;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -143,6 +145,13 @@ pub fn start() -> Result<()> {
         .push(IpCidr::new(IpAddress::Ipv6(Ipv6Address::LOCALHOST), 128));
     lo.set_config(config);
     Ok(())
+}
+
+/// [`start`], for tests, which share the interfaces.
+#[cfg(test)]
+pub fn start_once() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| start().unwrap());
 }
 
 /// Makes an interface for a device, named by its kind, and starts its worker.
