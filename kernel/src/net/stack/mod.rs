@@ -50,6 +50,8 @@ const BUDGET: usize = 64;
 const MAX_PENDING: usize = 256;
 /// How long they wait.
 const PENDING_NS: u64 = 3 * NS_PER_SEC;
+/// Flows of an interface above which none is kept for its TIME_WAIT.
+const MAX_LINGERING: usize = 1024;
 /// How long a closed connection may take to end.
 const ORPHAN_SECONDS: u64 = 60;
 /// How long a peer may leave data or a SYN unacknowledged (tcp_retries2, tcp_syn_retries).
@@ -225,6 +227,8 @@ pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
         }
     })?;
     NETIFS.lock().push(netif.clone());
+    // What came before there was a worker to tell.
+    netif.kick();
     Ok(netif)
 }
 
@@ -638,6 +642,7 @@ impl State {
     fn service(&mut self, netif: &Arc<Netif>, id: FlowId, why: Errno) {
         let now_ns = now_ns();
         let now = instant(now_ns);
+        let is_crowded = self.flows.len() > MAX_LINGERING;
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
@@ -703,7 +708,8 @@ impl State {
                     }
                     Stage::Embryo(_) | Stage::Orphan => {
                         // A reset was sent above, unless the neighbour is unknown.
-                        gone = closed;
+                        // Who waits for late segments gives way to who has some.
+                        gone = closed || is_crowded && socket.state() == tcp::State::TimeWait;
                     }
                     Stage::Owned | Stage::Queued => {}
                 }

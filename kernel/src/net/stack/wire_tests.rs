@@ -400,3 +400,11 @@ fn incoming(pair: &mut Pair, port: u16) -> tcp::State {
         (turns > 200 || state != tcp::State::SynSent).then_some(state)
     })
 }
+
+/// Interfaces are made on a kernel stack of 32 KiB before they move to the heap, maybe with
+/// a copy.
+#[test]
+fn an_interface_fits_the_stack() {
+    println!("{} bytes", size_of::<Interface>());
+    assert!(size_of::<Interface>() <= 10 * 1024);
+}
