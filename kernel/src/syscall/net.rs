@@ -47,6 +47,11 @@ const CONTROL_MAX: usize = 20480;
 
 pub fn socket(family: u32, kind: u32, protocol: u32) -> SyscallResult {
     let flags = kind & (SOCK_NONBLOCK | SOCK_CLOEXEC);
+    // The bits below are the type's, the ones above are flags (man 2 socket); SOCK_PACKET is
+    // the highest type.
+    if kind & !flags > 10 {
+        return Err(Errno::EINVAL);
+    }
     let task = process::current();
     let file = net::create(family, kind & !flags, protocol, &task.cred())?;
     open(file, flags)

@@ -423,6 +423,9 @@ impl Socket for DatagramSocket {
     }
 
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        if level == IPPROTO_IPV6 && self.family == Family::V4 {
+            return Err(Errno::ENOPROTOOPT);
+        }
         let mut options = self.options();
         options.set(level, option, value)?;
         *self.options.lock() = options;

@@ -112,12 +112,18 @@ pub struct Name {
 /// Reads a `sockaddr_in` or `sockaddr_in6` for a socket of `family`. EINVAL when it is too
 /// short; EAFNOSUPPORT.
 pub fn read_name(family: Family, bytes: &[u8]) -> Result<Name> {
-    let number: &[u8; 2] = bytes.first_chunk().ok_or(Errno::EINVAL)?;
-    let number = u32::from(u16::from_ne_bytes(*number));
+    let least = match family {
+        Family::V4 => 16,
+        Family::V6 => 24,
+    };
+    if bytes.len() < least {
+        return Err(Errno::EINVAL);
+    }
+    let number = u32::from(u16::from_ne_bytes([bytes[0], bytes[1]]));
     let port = |b: &[u8]| u16::from_be_bytes([b[2], b[3]]);
     match (family, number) {
         (Family::V4, AF_INET) => {
-            let b = bytes.get(..16).ok_or(Errno::EINVAL)?;
+            let b = bytes;
             let addr = Ipv4Address::new(b[4], b[5], b[6], b[7]);
             Ok(Name {
                 addr: (!addr.is_unspecified()).then_some(addr.into()),
@@ -126,7 +132,7 @@ pub fn read_name(family: Family, bytes: &[u8]) -> Result<Name> {
             })
         }
         (Family::V6, AF_INET6) => {
-            let b = bytes.get(..24).ok_or(Errno::EINVAL)?;
+            let b = bytes;
             let octets: &[u8; 16] = b[8..].first_chunk().ok_or(Errno::EINVAL)?;
             let addr = Ipv6Address::from(*octets);
             let scope: &[u8; 4] = match bytes.get(24..28) {
@@ -253,8 +259,9 @@ impl Default for Options {
 
 /// What a buffer is when nobody asks (net.core.rmem_default).
 const DEFAULT_BUFFER: usize = 212_992;
-/// The most that is given (net.core.rmem_max), and the least.
-const BUFFER_RANGE: (usize, usize) = (4096, 1 << 20);
+/// The least that is given, to receive and to send; the most is net.core.rmem_max, which is
+/// the default.
+const LEAST_BUFFERS: (usize, usize) = (1152, 2304);
 
 fn read_timeout(value: &[u8]) -> Result<u64> {
     let word = |at: usize| {
@@ -309,7 +316,10 @@ impl Options {
             (IPPROTO_IPV6, uapi::IPV6_UNICAST_HOPS) => int(self.hops.unwrap_or(64).into()),
             (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => int(self.multicast_hops.into()),
             (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => int(self.receive_hops.into()),
-            _ => Err(Errno::ENOPROTOOPT),
+            (uapi::SOL_SOCKET | IPPROTO_IP | IPPROTO_IPV6 | IPPROTO_TCP, _) => {
+                Err(Errno::ENOPROTOOPT)
+            }
+            _ => Err(Errno::EOPNOTSUPP),
         }
     }
 
@@ -317,9 +327,9 @@ impl Options {
     pub fn set(&mut self, level: u32, option: u32, value: &[u8]) -> Result<()> {
         let int = || int_option(value);
         let flag = || Ok::<bool, Errno>(int()? != 0);
-        let size = || {
+        let size = |least: usize| {
             let asked = usize::try_from(int()?).unwrap_or(0);
-            Ok::<usize, Errno>(asked.clamp(BUFFER_RANGE.0, BUFFER_RANGE.1))
+            Ok::<usize, Errno>(asked.clamp(least, DEFAULT_BUFFER))
         };
         let hops = || match int()? {
             -1 => Ok(None),
@@ -331,8 +341,8 @@ impl Options {
             (uapi::SOL_SOCKET, uapi::SO_REUSEPORT) => self.reuse_port = flag()?,
             (uapi::SOL_SOCKET, uapi::SO_KEEPALIVE) => self.keep_alive = flag()?,
             (uapi::SOL_SOCKET, uapi::SO_BROADCAST) => self.broadcast = flag()?,
-            (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => self.receive_buffer = size()?,
-            (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => self.send_buffer = size()?,
+            (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => self.receive_buffer = size(LEAST_BUFFERS.0)?,
+            (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => self.send_buffer = size(LEAST_BUFFERS.1)?,
             (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
                 let seconds = int_option(value.get(4..).unwrap_or(&[]))?;
                 self.linger_seconds = flag()?.then_some(seconds.max(0) as u32);

@@ -14,8 +14,8 @@ use smoltcp::time::Duration;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::{
-    Family, IPPROTO_TCP, Name, Options, Rights, check_bindable, destination, name_of, read_name,
-    write_name,
+    Family, IPPROTO_IPV6, IPPROTO_TCP, Name, Options, Rights, check_bindable, destination, name_of,
+    read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -610,6 +610,9 @@ impl Socket for TcpSocket {
     }
 
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
+        if level == IPPROTO_IPV6 && self.family == Family::V4 {
+            return Err(Errno::ENOPROTOOPT);
+        }
         let mut options = self.options();
         match (level, option) {
             (IPPROTO_TCP, uapi::TCP_NODELAY) => options.no_delay = int_option(value)? != 0,
@@ -685,7 +688,8 @@ impl File for TcpSocket {
             events |= PollEvents::RDHUP;
         }
         let write_end = status.has(bit::WRITE_END) || c.write_shut.load(SeqCst);
-        if status.room.load(SeqCst) >= LOW_WATER || write_end {
+        let enough = LOW_WATER.min(status.capacity.load(SeqCst) / 3).max(1);
+        if status.room.load(SeqCst) >= enough || write_end {
             events |= writable;
         }
         if status.has(bit::CLOSED) || write_end && status.has(bit::PEER_END) {

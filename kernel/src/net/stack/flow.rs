@@ -46,6 +46,8 @@ pub struct Status {
     pub readable: AtomicUsize,
     /// Bytes that can be written.
     pub room: AtomicUsize,
+    /// Size of the send buffer in bytes.
+    pub capacity: AtomicUsize,
     /// Bits of [`bit`].
     pub bits: AtomicU32,
     /// Why it broke, until somebody is told (SO_ERROR); 0 when it did not.
@@ -62,6 +64,7 @@ impl Status {
         Arc::new(Status {
             readable: AtomicUsize::new(0),
             room: AtomicUsize::new(0),
+            capacity: AtomicUsize::new(0),
             bits: AtomicU32::new(0),
             error: AtomicU16::new(0),
             readers,
@@ -95,6 +98,7 @@ impl Status {
         } else {
             0
         };
+        self.capacity.store(socket.send_capacity(), SeqCst);
         let before = self.bits.load(SeqCst);
         let mut bits = before;
         if matches!(
