@@ -438,7 +438,9 @@ fn receive_message(of: &OpenFile, header: &mut MsgHdr, flags: u32) -> Result<isi
     }
     let files = core::mem::take(&mut received.files);
     control.put_files(files, flags & MSG_CMSG_CLOEXEC != 0);
-    copy_to_user(UserAddr(header[4]), &control.bytes)?;
+    if !control.bytes.is_empty() {
+        copy_to_user(UserAddr(header[4]), &control.bytes)?;
+    }
     header[5] = control.bytes.len() as u64;
     let mut out = 0;
     if received.full_len > received.len {
