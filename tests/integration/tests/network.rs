@@ -104,6 +104,7 @@ fn the_host_reaches_the_guest() {
     let forward = free_port();
     let mut m = boot(with_card(Config::default(), Some(forward), ""), &disk);
     m.ok("/mnt/net serve 22 4 > /tmp/served &");
+    m.ok("until grep -q listening /tmp/served; do sleep 0.1; done");
     let data: Vec<u8> = (0..2_000_000u32).map(|i| (i >> 3) as u8).collect();
     for len in [1, 1000, 2_000_000, 0] {
         let mut to = TcpStream::connect(("127.0.0.1", forward)).expect("the forwarded port");
