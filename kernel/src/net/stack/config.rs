@@ -209,7 +209,7 @@ pub fn set_dhcp(netif: &Arc<Netif>, on: bool) {
         (false, Some(id)) => {
             state.dhcp = None;
             state.remove(netif, id);
-            state.change = Some(Change {
+            state.changes.push(Change {
                 origin: Origin::Dhcp,
                 addresses: Vec::new(),
                 routes: Vec::new(),
@@ -311,7 +311,7 @@ pub(super) fn poll_slaac(netif: &Arc<Netif>, state: &mut State) {
         .collect();
     let routed = config.routes.iter().any(|r| r.origin == Origin::Router);
     if known != addresses || routed == routes.is_empty() {
-        state.change = Some(Change {
+        state.changes.push(Change {
             origin: Origin::Router,
             addresses,
             routes,

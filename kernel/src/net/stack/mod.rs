@@ -104,8 +104,9 @@ struct State {
     /// What the timer is armed for.
     armed: Option<u64>,
     slaac_deadline: Option<u64>,
-    /// What DHCP or a router gave, until the work at hand is done.
-    change: Option<config::Change>,
+    /// What DHCP and routers gave, in order, until the work at hand is done: answers of both
+    /// may come together.
+    changes: Vec<config::Change>,
     /// For packets that concern no socket.
     nobody: SocketSet<'static>,
     /// Takes packets that were put together from fragments.
@@ -204,7 +205,7 @@ pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
             dhcp: None,
             armed: None,
             slaac_deadline: None,
-            change: None,
+            changes: Vec::new(),
             nobody: SocketSet::new(Vec::new()),
             whole,
             whole_handle,
@@ -415,9 +416,13 @@ impl Netif {
                 }
             }
         }
-        if let Some(change) = state.change.take() {
+        let changes = core::mem::take(&mut state.changes);
+        let changed = !changes.is_empty();
+        for change in changes {
             let config = change.apply(self, &self.config());
             self.apply(state, config);
+        }
+        if changed {
             // Connections whose address is gone end.
             let ids: Vec<FlowId> = state.keys.values().copied().collect();
             for id in ids {
@@ -720,7 +725,7 @@ impl State {
             }
             Kind::Dhcp => {
                 if let Some(change) = config::poll_dhcp(flow) {
-                    self.change = Some(change);
+                    self.changes.push(change);
                 }
             }
         }
