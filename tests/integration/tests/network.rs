@@ -144,7 +144,8 @@ fn datagrams_and_names() {
     let out = m.ok(&format!("/mnt/net udp 10.0.2.2 {port} drawer"));
     assert_eq!(out, format!("reward from 10.0.2.2:{port}\n"));
     answer.join().expect("the answer");
-    m.ok("/mnt/net udpserve 5000 > /tmp/answered &");
+    // A subshell, so that the prompt tells nothing when it ends.
+    m.ok("(/mnt/net udpserve 5000 > /tmp/answered &)");
     m.ok("until grep -q bound /tmp/answered; do sleep 0.1; done");
     let out = m.ok("/mnt/net udp 127.0.0.1 5000 straw");
     assert_eq!(out, "warts from 127.0.0.1:5000\n");
