@@ -47,7 +47,7 @@ echo '#![no_std]' >"$work/src/lib.rs"
 
 # panic_abort must itself be compiled with panic=abort, or programs built with `panic = "abort"` are refused.
 cat >"$work/rustc" <<'SH'
-#!/bin/sh
+#!/bin/bash
 case " $* " in
 *" --crate-name panic_abort "*) exec /usr/bin/rustc "$@" -C panic=abort ;;
 *) exec /usr/bin/rustc "$@" ;;
@@ -132,11 +132,12 @@ lld=$(command -v "ld.lld-$llvm" rust-lld | head -n 1) || true
 ln -sf "$lld" "$rustlib/$RUST_HOST/bin/rust-lld"
 
 for tool in rustc rustdoc; do
-    printf '#!/bin/sh\nexec /usr/bin/%s --sysroot "%s" "$@"\n' $tool "$TOOLCHAIN_DIR" >"$root/bin/$tool"
+    # bash, not sh: dash drops variables whose name has a dash, like cargo's CARGO_BIN_EXE_oxbow-image.
+    printf '#!/bin/bash\nexec /usr/bin/%s --sysroot "%s" "$@"\n' $tool "$TOOLCHAIN_DIR" >"$root/bin/$tool"
 done
 # cargo calls clippy-driver as a rustc wrapper: the first argument is then the path of rustc, and flags come after it.
 cat >"$root/bin/clippy-driver" <<SH
-#!/bin/sh
+#!/bin/bash
 case "\${1-}" in
 *rustc) first=\$1; shift; exec /usr/bin/clippy-driver "\$first" --sysroot "$TOOLCHAIN_DIR" "\$@" ;;
 *) exec /usr/bin/clippy-driver --sysroot "$TOOLCHAIN_DIR" "\$@" ;;
