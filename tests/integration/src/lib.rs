@@ -62,7 +62,12 @@ pub fn disk_of_c_programs(names: &[&str]) -> DataDisk {
 /// Runs C program `name` on the host's Linux and then in a machine: it must succeed in both
 /// and say the same. Returns the machine.
 pub fn same_as_on_linux(name: &str, arguments: &[&str]) -> Machine {
-    let there = host(&c_program(name).to_string_lossy(), arguments);
+    // With default signals, as the guest's shell has them (`with_default_signals` says why).
+    let program = c_program(name).to_string_lossy().into_owned();
+    let there = host(
+        "env",
+        &[&["--default-signal", &program], arguments].concat(),
+    );
     let disk = disk_of_c_programs(&[name]);
     let mut machine = Machine::boot(&Config::default().with_disk(&disk));
     machine.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
