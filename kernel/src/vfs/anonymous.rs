@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::any::Any;
 
 use super::dentry::Dentry;
-use super::inode::{Attr, Dev, Inode, Perm, SetAttr, Timestamp};
+use super::inode::{Attr, Inode, Perm, SetAttr};
 use super::mount::{self, Mount, Path};
 use super::super_block::{FsStat, SuperBlock};
 use crate::abi;
@@ -17,28 +17,6 @@ use crate::sched::Mutex;
 
 /// An open file as an inode.
 struct Object(Arc<OpenFile>);
-
-fn attr_of(st: &abi::stat) -> Attr {
-    let time = |sec: u64, nsec: u64| Timestamp {
-        sec: sec as i64,
-        nsec: nsec as u32,
-    };
-    Attr {
-        ino: st.st_ino,
-        mode: st.st_mode,
-        uid: st.st_uid,
-        gid: st.st_gid,
-        nlink: st.st_nlink as u32,
-        size: st.st_size as u64,
-        blocks: st.st_blocks as u64,
-        block_size: st.st_blksize as u32,
-        atime: time(st.st_atime, st.st_atime_nsec),
-        mtime: time(st.st_mtime, st.st_mtime_nsec),
-        ctime: time(st.st_ctime, st.st_ctime_nsec),
-        btime: None,
-        rdev: Dev::decode(st.st_rdev),
-    }
-}
 
 struct Again(Arc<OpenFile>);
 
@@ -56,7 +34,7 @@ impl Inode for Object {
         self
     }
     fn attr(&self) -> Result<Attr> {
-        Ok(attr_of(&self.0.file.stat()?))
+        Ok(Attr::from_stat(&self.0.file.stat()?))
     }
     fn perm(&self) -> Perm {
         match self.0.file.stat() {

@@ -132,6 +132,29 @@ pub struct Attr {
 }
 
 impl Attr {
+    /// Of an object that only answers `struct stat`: the inverse of [`Attr::to_stat`].
+    pub fn from_stat(st: &abi::stat) -> Attr {
+        let time = |sec: u64, nsec: u64| Timestamp {
+            sec: sec as i64,
+            nsec: nsec as u32,
+        };
+        Attr {
+            ino: st.st_ino,
+            mode: st.st_mode,
+            uid: st.st_uid,
+            gid: st.st_gid,
+            nlink: st.st_nlink as u32,
+            size: st.st_size as u64,
+            blocks: st.st_blocks as u64,
+            block_size: st.st_blksize as u32,
+            atime: time(st.st_atime, st.st_atime_nsec),
+            mtime: time(st.st_mtime, st.st_mtime_nsec),
+            ctime: time(st.st_ctime, st.st_ctime_nsec),
+            btime: None,
+            rdev: Dev::decode(st.st_rdev),
+        }
+    }
+
     /// As `struct stat` of an object on device `dev`.
     pub fn to_stat(&self, dev: Dev) -> abi::stat {
         // SAFETY: a C structure of integers: all zero is a valid value.

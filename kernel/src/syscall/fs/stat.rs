@@ -61,28 +61,6 @@ fn statx_time(time: Timestamp) -> abi::statx_timestamp {
     }
 }
 
-fn attr_of_stat(st: &abi::stat) -> Attr {
-    let time = |sec: u64, nsec: u64| Timestamp {
-        sec: sec as i64,
-        nsec: nsec as u32,
-    };
-    Attr {
-        ino: st.st_ino,
-        mode: st.st_mode,
-        uid: st.st_uid,
-        gid: st.st_gid,
-        nlink: st.st_nlink as u32,
-        size: st.st_size as u64,
-        blocks: st.st_blocks as u64,
-        block_size: st.st_blksize as u32,
-        atime: time(st.st_atime, st.st_atime_nsec),
-        mtime: time(st.st_mtime, st.st_mtime_nsec),
-        ctime: time(st.st_ctime, st.st_ctime_nsec),
-        btime: None,
-        rdev: Dev::decode(st.st_rdev),
-    }
-}
-
 pub fn statx(
     dirfd: i32,
     path: UserAddr,
@@ -124,7 +102,7 @@ pub fn statx(
         }
         Target::File(file) => {
             let st = file.file.stat()?;
-            (attr_of_stat(&st), Dev::decode(st.st_dev))
+            (Attr::from_stat(&st), Dev::decode(st.st_dev))
         }
     };
     if let Some(btime) = attr.btime {
