@@ -1,4 +1,4 @@
-//! Device drivers, behind the traits of lower layers. Only `init` names them. (Skeleton.)
+//! Device drivers, behind the traits of lower layers. Only `init` names them.
 
 pub mod pci;
 pub mod rtc;
