@@ -128,6 +128,15 @@ impl FdTable {
         }
     }
 
+    /// One past the last descriptor `select` looks at: Linux's size of the table, which is 64
+    /// at first and then a power of two of at least 128 (man 2 select, "BUGS").
+    pub fn select_limit(&self) -> usize {
+        match self.inner.lock().slots.len() {
+            0..=64 => 64,
+            len => len.next_power_of_two(),
+        }
+    }
+
     /// The description behind `fd`; EBADF.
     pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>> {
         self.get_with_flag(fd).map(|(file, _)| file)
@@ -374,6 +383,14 @@ mod tests {
         assert_eq!(t.insert(file(), false, 4), Ok(1));
         assert_eq!(t.get(-1).err(), Some(Errno::EBADF));
         assert_eq!(t.get(99).err(), Some(Errno::EBADF));
+    }
+
+    #[test]
+    fn select_looks_at_the_whole_table_and_no_further() {
+        let t = FdTable::new();
+        assert_eq!(t.select_limit(), 64);
+        t.reserve_from(99, 1024).unwrap().install(file(), false);
+        assert_eq!(t.select_limit(), 128);
     }
 
     #[test]

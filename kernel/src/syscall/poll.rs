@@ -137,8 +137,8 @@ const SELECT_EVENTS: [PollEvents; 3] = [
 fn do_select(n: i32, sets: [UserPtr<u64>; 3], deadline: Option<u64>) -> SyscallResult {
     let n = usize::try_from(n).map_err(|_| Errno::EINVAL)?;
     let task = process::current();
-    // Bits beyond the largest descriptor there can be are not looked at.
-    let n = n.min(usize::try_from(task.process().limit(abi::RLIMIT_NOFILE)).unwrap_or(usize::MAX));
+    // As on Linux, bits past the table's end are not looked at, and not EBADF.
+    let n = n.min(task.files().select_limit());
     let words = n.div_ceil(64);
     let mut asked: [Vec<u64>; 3] = Default::default();
     for (set, bits) in sets.iter().zip(&mut asked) {
