@@ -10,8 +10,11 @@ if [ -z "${ACCEL:-}" ]; then
 fi
 export ACCEL IMAGE
 # One VM at a time: each has two CPUs, and so may the machine.
+# All of them run, so that one failure does not hide the next.
+failed=()
 for package in "${TESTS[@]}"; do
     say "integration tests: $package ($ACCEL)"
-    cargo test --quiet -p "$package" -- --test-threads=1 --nocapture ${TEST:+"$TEST"}
+    cargo test --quiet --no-fail-fast -p "$package" -- --test-threads=1 --nocapture ${TEST:+"$TEST"} || failed+=("$package")
 done
+[ ${#failed[@]} = 0 ] || die "integration tests failed in: ${failed[*]}."
 say "integration tests passed"
