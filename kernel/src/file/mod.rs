@@ -86,6 +86,11 @@ pub trait File: Send + Sync + Any {
     fn ioctl(&self, _of: &OpenFile, _cmd: u32, _arg: u64) -> Result<isize> {
         Err(Errno::ENOTTY)
     }
+    /// Whether writing to it when nobody will read any more sends SIGPIPE (man 7 signal):
+    /// streams do, datagram sockets do not.
+    fn raises_sigpipe(&self) -> bool {
+        true
+    }
     /// man 2 fstat.
     fn stat(&self) -> Result<abi::stat>;
     /// man 2 fsync; `data_only` for fdatasync.

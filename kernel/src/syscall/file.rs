@@ -22,7 +22,7 @@ const MAX_RW_COUNT: usize = 0x7fff_f000;
 /// Most entries of an I/O vector (man 2 readv, IOV_MAX).
 const IOV_MAX: usize = 1024;
 
-fn nofile() -> u64 {
+pub(super) fn nofile() -> u64 {
     process::current().process().limit(abi::RLIMIT_NOFILE)
 }
 
@@ -67,8 +67,8 @@ pub(super) fn vector(iov: UserPtr<abi::iovec>, count: usize) -> Result<Vec<UserR
 }
 
 /// A write to a pipe without readers also sends SIGPIPE (man 7 signal).
-pub(super) fn with_sigpipe(result: Result<usize>) -> SyscallResult {
-    if result == Err(Errno::EPIPE) {
+pub(super) fn with_sigpipe(of: &OpenFile, result: Result<usize>) -> SyscallResult {
+    if result == Err(Errno::EPIPE) && of.file.raises_sigpipe() {
         signal::send_task(&process::current(), SigInfo::kernel(abi::SIGPIPE));
     }
     result.map(|n| n as isize)
@@ -106,7 +106,7 @@ fn write_from(of: &OpenFile, pos: Option<u64>, mut src: IoSource<'_>) -> Syscall
     if done == Err(Errno::EFBIG) && limit != u64::MAX {
         return Err(over_file_limit());
     }
-    with_sigpipe(done)
+    with_sigpipe(of, done)
 }
 
 pub fn read(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
@@ -599,7 +599,7 @@ pub fn sendfile(out: i32, input: i32, offset: UserPtr<i64>, count: usize) -> Sys
     if let (Some(pos), Ok(_)) = (pos, &n) {
         offset.write(pos as i64)?;
     }
-    with_sigpipe(n)
+    with_sigpipe(&output, n)
 }
 
 pub fn copy_file_range(

@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::SyscallResult;
-use super::file::{install, io_file, with_sigpipe};
+use super::file::{install, io_file, nofile, with_sigpipe};
 use crate::abi;
 use crate::abi::net::{SO_DOMAIN, SO_PROTOCOL, SO_TYPE, SOL_SOCKET};
 use crate::error::{Errno, Result};
@@ -158,11 +158,16 @@ pub fn accept4(fd: i32, address: UserAddr, len: UserPtr<u32>, flags: u32) -> Sys
         return Err(Errno::EINVAL);
     }
     let of = socket_file(fd)?;
+    // Before a connection is taken: none is lost for want of a descriptor.
+    let task = process::current();
+    let files = task.files();
+    let reserved = files.reserve(nofile())?;
     let (file, peer) = socket_of(&of)?.accept(&of)?;
     if address.0 != 0 {
         write_address(&peer, address, len)?;
     }
-    open(file, flags)
+    let of = OpenFile::new(file, abi::O_RDWR | (flags & SOCK_NONBLOCK));
+    Ok(reserved.install(of, flags & SOCK_CLOEXEC != 0) as isize)
 }
 
 fn decode(of: &OpenFile, flags: u32) -> MsgFlags {
@@ -190,11 +195,11 @@ fn send(of: &OpenFile, src: &mut IoSource<'_>, flags: u32, with: Outgoing<'_>) -
     socket_of(of)?.send(of, src, decode(of, flags), with)
 }
 
-fn signalled(result: Result<usize>, flags: u32) -> SyscallResult {
+fn signalled(of: &OpenFile, result: Result<usize>, flags: u32) -> SyscallResult {
     if flags & MSG_NOSIGNAL != 0 {
         return result.map(|n| n as isize);
     }
-    with_sigpipe(result)
+    with_sigpipe(of, result)
 }
 
 pub fn sendto(
@@ -215,7 +220,7 @@ pub fn sendto(
         ..Outgoing::default()
     };
     let mut src = IoSource::user(buf, len.min(isize::MAX as usize));
-    signalled(send(&of, &mut src, flags, with), flags)
+    signalled(&of, send(&of, &mut src, flags, with), flags)
 }
 
 fn receive(of: &OpenFile, dst: &mut IoDest<'_>, flags: u32) -> Result<Received> {
@@ -348,7 +353,7 @@ fn send_message(of: &OpenFile, header: &MsgHdr, flags: u32) -> Result<usize> {
 
 pub fn sendmsg(fd: i32, message: UserPtr<MsgHdr>, flags: u32) -> SyscallResult {
     let of = socket_file(fd)?;
-    signalled(send_message(&of, &message.read()?, flags), flags)
+    signalled(&of, send_message(&of, &message.read()?, flags), flags)
 }
 
 pub fn sendmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32) -> SyscallResult {
@@ -364,7 +369,7 @@ pub fn sendmmsg(fd: i32, messages: UserPtr<MMsgHdr>, count: u32, flags: u32) -> 
         match result {
             Ok(()) => sent += 1,
             Err(_) if sent > 0 => break,
-            Err(e) => return signalled(Err(e), flags),
+            Err(e) => return signalled(&of, Err(e), flags),
         }
     }
     Ok(sent)

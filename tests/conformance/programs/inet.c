@@ -52,4 +52,18 @@ static void blocking(void) {
 static void edges(void) {
     int port, s = listening(&port), c = dial(port), p = accept(s, 0, 0), e = epoll_create1(0); struct epoll_event x = {EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, {0}}, g[4]; epoll_ctl(e, EPOLL_CTL_ADD, c, &x); SHOW(epoll_wait(e, g, 4, 100)); printf("  %x\n", g[0].events); SHOW(epoll_wait(e, g, 4, 0)); write(p, "a", 1); SHOW(epoll_wait(e, g, 4, 100)); printf("  %x\n", g[0].events); SHOW(epoll_wait(e, g, 4, 0)); write(p, "b", 1); SHOW(epoll_wait(e, g, 4, 100)); close(p); SHOW(epoll_wait(e, g, 4, 100)); printf("  %x\n", g[0].events); char b[4]; SHOW(read(c, b, 4)); SHOW(read(c, b, 4));
 }
-int main(void) { SECTION(kinds); SECTION(fresh); SECTION(binding); SECTION(connecting); SECTION(later); SECTION(resets); SECTION(datagrams); SECTION(options); SECTION(sixth); SECTION(blocking); SECTION(edges); return 0; }
+
+static volatile int pipes;
+static void on_pipe(int s) { pipes++; }
+static void broken_pipes(void) {
+    signal(SIGPIPE, on_pipe); int port, s = listening(&port), c = dial(port), p = accept(s, 0, 0); shutdown(c, SHUT_WR); SHOW(write(c, "x", 1)); printf("  pipes %d\n", pipes); SHOW(send(c, "x", 1, MSG_NOSIGNAL)); printf("  pipes %d\n", pipes); SHOW(send(c, "x", 1, 0)); printf("  pipes %d\n", pipes);
+    int kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}; for (int i = 0; i < 3; i++) { int v[2]; pipes = 0; socketpair(AF_UNIX, kinds[i], 0, v); shutdown(v[0], SHUT_WR); SHOW(write(v[0], "x", 1)); SHOW(send(v[0], "x", 1, MSG_NOSIGNAL)); close(v[1]); SHOW(write(v[0], "x", 1)); printf("  pipes %d\n", pipes); }
+    int u = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = at("127.0.0.1", 9); connect(u, (void *)&a, sizeof a); pipes = 0; SHOW(shutdown(u, SHUT_WR)); SHOW(write(u, "x", 1)); printf("  pipes %d\n", pipes);
+}
+static void full_table(void) {
+    int port, s = listening(&port), c = dial(port); struct rlimit l = {c + 1, c + 1}; fcntl(s, F_SETFL, O_NONBLOCK); setrlimit(RLIMIT_NOFILE, &l); SHOW(accept(s, 0, 0)); SHOW(accept4(s, 0, 0, SOCK_CLOEXEC)); int spare = dup2(c, 0); close(0); int p = accept(s, 0, 0); SHOWOK(p); SHOW(write(c, "kept", 4)); char b[8]; SHOW(read(p, b, 8));
+}
+static void low_ports(void) {
+    int s = socket(AF_INET, SOCK_STREAM, 0), u = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = at("127.0.0.1", 623); setuid(1000); SHOW(bind(s, (void *)&a, sizeof a)); SHOW(bind(u, (void *)&a, sizeof a)); a.sin_port = htons(6230); SHOW(bind(s, (void *)&a, sizeof a));
+}
+int main(void) { SECTION(broken_pipes); SECTION(full_table); SECTION(low_ports); SECTION(kinds); SECTION(fresh); SECTION(binding); SECTION(connecting); SECTION(later); SECTION(resets); SECTION(datagrams); SECTION(options); SECTION(sixth); SECTION(blocking); SECTION(edges); return 0; }

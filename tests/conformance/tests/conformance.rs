@@ -23,16 +23,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "writing clears set-id bits for root as well",
     ),
     ("files", "unnamed", "no O_TMPFILE"),
-    (
-        "inet",
-        "datagrams",
-        "a broadcast without SO_BROADCAST is unreachable before it is forbidden",
-    ),
-    (
-        "inet",
-        "later",
-        "a connect that ended meanwhile says EISCONN at once; a refused one hangs up without its error",
-    ),
     ("mappings", "anonymous_files", "no memfd_create"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
     ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),

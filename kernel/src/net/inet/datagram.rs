@@ -12,8 +12,8 @@ use smoltcp::wire::{
 };
 
 use super::{
-    DEFAULT_BUFFER, Family, IPPROTO_IP, IPPROTO_IPV6, Name, Options, Rights, SOCK_DGRAM, SOCK_RAW,
-    check_bindable, destination, name_of, read_name, write_name,
+    DEFAULT_BUFFER, Family, IPPROTO_IP, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
+    check_bindable, check_port, destination, name_of, read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -37,7 +37,7 @@ const HEADER: usize = 8;
 pub struct DatagramSocket {
     family: Family,
     takes: Takes,
-    rights: Rights,
+    owner: Owner,
     inode: AnonInode,
     options: SpinLock<Options>,
     receiver: Arc<Receiver>,
@@ -50,7 +50,7 @@ pub struct DatagramSocket {
 
 impl DatagramSocket {
     /// An unbound socket; raw ones hear at once.
-    pub fn new(family: Family, takes: Takes, rights: Rights) -> Arc<DatagramSocket> {
+    pub fn new(family: Family, takes: Takes, owner: Owner) -> Arc<DatagramSocket> {
         let receiver = Receiver::new(
             takes,
             family == Family::V4,
@@ -67,7 +67,7 @@ impl DatagramSocket {
         Arc::new(DatagramSocket {
             family,
             takes,
-            rights,
+            owner,
             inode: AnonInode::new(abi::S_IFSOCK | 0o777),
             options: SpinLock::new(Rank::Object, Options::default()),
             receiver,
@@ -115,7 +115,7 @@ impl DatagramSocket {
             v4,
             v6,
             reuse_addr: options.reuse_addr,
-            reuse_port: options.reuse_port.then_some(self.rights.uid),
+            reuse_port: options.reuse_port.then_some(self.owner.uid),
             listens: false,
         };
         let new = Port::claim(protocol, name.port, claim)?;
@@ -214,8 +214,8 @@ impl Socket for DatagramSocket {
 
     fn bind(&self, address: &[u8]) -> Result<()> {
         let name = read_name(self.family, address)?;
-        if self.takes == Takes::Udp && (1..1024).contains(&name.port) && !self.rights.low_ports {
-            return Err(Errno::EACCES);
+        if self.takes == Takes::Udp {
+            check_port(name.port)?;
         }
         check_bindable(name.addr)?;
         self.claim(name)
@@ -276,6 +276,9 @@ impl Socket for DatagramSocket {
         } else {
             options.interface
         };
+        if remote.addr.is_broadcast() && !options.broadcast {
+            return Err(Errno::EACCES);
+        }
         let own = self.ensure_port()?;
         let own_addr = self.receiver.ends.lock().addr.filter(|a| !a.is_multicast());
         let (netif, from) = stack::route(remote.addr, own_addr, through)?;
@@ -483,6 +486,9 @@ impl File for DatagramSocket {
             events |= PollEvents::HUP;
         }
         events
+    }
+    fn raises_sigpipe(&self) -> bool {
+        false
     }
     fn ioctl(&self, _of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
         let out = UserPtr::<i32>::new(UserAddr(arg));

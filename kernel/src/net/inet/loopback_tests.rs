@@ -10,10 +10,7 @@ use crate::net::{MsgFlags, Outgoing, Shutdown, Socket, of_file};
 use crate::vm::{IoDest, IoSource};
 
 const O_NONBLOCK: u32 = crate::abi::O_NONBLOCK;
-const RIGHTS: Rights = Rights {
-    low_ports: true,
-    uid: 0,
-};
+const OWNER: Owner = Owner { uid: 0 };
 
 fn open(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
     OpenFile::new(file, crate::abi::O_RDWR | flags)
@@ -21,7 +18,7 @@ fn open(file: Arc<dyn File>, flags: u32) -> Arc<OpenFile> {
 
 fn tcp_socket(family: Family, flags: u32) -> Arc<OpenFile> {
     stack::start_once();
-    open(TcpSocket::new(family, RIGHTS), flags)
+    open(TcpSocket::new(family, OWNER), flags)
 }
 
 fn socket(of: &OpenFile) -> &dyn Socket {
@@ -259,7 +256,7 @@ fn a_v6_listener_takes_v4_connections() {
 
 fn datagram_socket(takes: Takes, flags: u32) -> Arc<OpenFile> {
     stack::start_once();
-    open(DatagramSocket::new(Family::V4, takes, RIGHTS), flags)
+    open(DatagramSocket::new(Family::V4, takes, OWNER), flags)
 }
 
 fn send_to(of: &OpenFile, bytes: &[u8], to: &[u8]) -> Result<usize> {
@@ -354,6 +351,6 @@ fn the_unspecified_address_is_this_machine() {
     ];
     let udp = datagram_socket(Takes::Udp, 0);
     assert_eq!(send_to(&udp, b"x", &mapped), Err(Errno::EAFNOSUPPORT));
-    let v6 = open(DatagramSocket::new(Family::V6, Takes::Udp, RIGHTS), 0);
+    let v6 = open(DatagramSocket::new(Family::V6, Takes::Udp, OWNER), 0);
     assert_eq!(send_to(&v6, b"x", &mapped), Ok(1));
 }

@@ -56,11 +56,9 @@ impl Family {
     }
 }
 
-/// What the maker of a socket may do with it.
+/// Who made a socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Rights {
-    /// Ports below 1024 (CAP_NET_BIND_SERVICE).
-    pub low_ports: bool,
+pub struct Owner {
     /// Its user, for SO_REUSEPORT.
     pub uid: u32,
 }
@@ -72,17 +70,14 @@ pub fn create(
     protocol: u32,
     cred: &Credentials,
 ) -> Result<Arc<dyn File>> {
-    let rights = Rights {
-        low_ports: cred.capable(CAP_NET_BIND_SERVICE),
-        uid: cred.euid,
-    };
+    let owner = Owner { uid: cred.euid };
     let icmp = match family {
         Family::V4 => IPPROTO_ICMP,
         Family::V6 => IPPROTO_ICMPV6,
     };
     let takes = match (kind, protocol) {
         (SOCK_STREAM, 0 | IPPROTO_TCP) => {
-            return Ok(tcp::TcpSocket::new(family, rights));
+            return Ok(tcp::TcpSocket::new(family, owner));
         }
         (SOCK_DGRAM, 0 | IPPROTO_UDP) => Takes::Udp,
         (SOCK_DGRAM, p) if p == icmp => Takes::Ping,
@@ -95,7 +90,7 @@ pub fn create(
         (SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => return Err(Errno::EPROTONOSUPPORT),
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
-    Ok(datagram::DatagramSocket::new(family, takes, rights))
+    Ok(datagram::DatagramSocket::new(family, takes, owner))
 }
 
 /// An address and port as a program names them.
@@ -206,6 +201,14 @@ pub fn check_bindable(addr: Option<IpAddress>) -> Result<()> {
         Some(a) if a.is_multicast() || a.is_broadcast() || stack::is_local(a) => Ok(()),
         Some(_) => Err(Errno::EADDRNOTAVAIL),
     }
+}
+
+/// Whether the running thread may bind to `port` (ip_unprivileged_port_start). EACCES.
+pub fn check_port(port: u16) -> Result<()> {
+    if (1..1024).contains(&port) {
+        super::may(CAP_NET_BIND_SERVICE).map_err(|_| Errno::EACCES)?;
+    }
+    Ok(())
 }
 
 /// Options of man 7 socket, man 7 ip, man 7 ipv6 and man 7 tcp that are kept and honoured.

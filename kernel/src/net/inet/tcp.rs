@@ -14,8 +14,8 @@ use smoltcp::time::Duration;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::{
-    Family, IPPROTO_IPV6, IPPROTO_TCP, Name, Options, Rights, check_bindable, destination, name_of,
-    read_name, write_name,
+    Family, IPPROTO_IPV6, IPPROTO_TCP, Name, Options, Owner, check_bindable, check_port,
+    destination, name_of, read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -62,7 +62,7 @@ enum Phase {
 /// A TCP socket.
 pub struct TcpSocket {
     family: Family,
-    rights: Rights,
+    owner: Owner,
     inode: AnonInode,
     options: SpinLock<Options>,
     phase: SpinLock<Phase>,
@@ -84,10 +84,10 @@ fn interrupted(e: WaitError, timeout: Errno) -> Errno {
 
 impl TcpSocket {
     /// An idle socket.
-    pub fn new(family: Family, rights: Rights) -> Arc<TcpSocket> {
+    pub fn new(family: Family, owner: Owner) -> Arc<TcpSocket> {
         Arc::new(TcpSocket {
             family,
-            rights,
+            owner,
             inode: AnonInode::new(abi::S_IFSOCK | 0o777),
             options: SpinLock::new(Rank::Object, Options::default()),
             phase: SpinLock::new(Rank::Object, Phase::Idle),
@@ -123,7 +123,7 @@ impl TcpSocket {
             v4,
             v6,
             reuse_addr: options.reuse_addr,
-            reuse_port: options.reuse_port.then_some(self.rights.uid),
+            reuse_port: options.reuse_port.then_some(self.owner.uid),
             listens: false,
         }
     }
@@ -266,9 +266,7 @@ impl Socket for TcpSocket {
 
     fn bind(&self, address: &[u8]) -> Result<()> {
         let name = read_name(self.family, address)?;
-        if (1..1024).contains(&name.port) && !self.rights.low_ports {
-            return Err(Errno::EACCES);
-        }
+        check_port(name.port)?;
         check_bindable(name.addr)?;
         let mut port = self.port.lock();
         if port.is_some() || !matches!(self.phase(), Phase::Idle) {
@@ -300,6 +298,10 @@ impl Socket for TcpSocket {
             Phase::Idle => {
                 let c = self.start(to)?;
                 self.set_phase(Phase::Connected(c.clone()));
+                if of.nonblocking() {
+                    // Whatever came of it is told later, even what is known by now.
+                    return Err(Errno::EINPROGRESS);
+                }
                 c
             }
         };
@@ -381,7 +383,7 @@ impl Socket for TcpSocket {
         };
         let socket = Arc::new(TcpSocket {
             family: self.family,
-            rights: self.rights,
+            owner: self.owner,
             inode: AnonInode::new(abi::S_IFSOCK | 0o777),
             options: SpinLock::new(Rank::Object, options),
             phase: SpinLock::new(Rank::Object, Phase::Connected(Arc::new(connection))),

@@ -20,7 +20,7 @@ use crate::net::device::{Offloads, Packet};
 use crate::net::filter;
 use crate::net::inet::datagram::DatagramSocket;
 use crate::net::inet::tcp::TcpSocket;
-use crate::net::inet::{Family, Name, Rights, write_name};
+use crate::net::inet::{Family, Name, Owner, write_name};
 use crate::net::stack::table::Takes;
 use crate::net::{MsgFlags, Outgoing, Socket, of_file};
 use crate::vm::{IoDest, IoSource};
@@ -266,10 +266,7 @@ fn name(addr: Ipv4Address, port: u16) -> Vec<u8> {
     )
 }
 
-const RIGHTS: Rights = Rights {
-    low_ports: true,
-    uid: 0,
-};
+const OWNER: Owner = Owner { uid: 0 };
 
 fn open(file: Arc<dyn File>) -> Arc<OpenFile> {
     OpenFile::new(file, crate::abi::O_RDWR | crate::abi::O_NONBLOCK)
@@ -312,7 +309,7 @@ fn a_card_gets_a_lease_and_talks() {
     let mut listening = tcp::Socket::new(stream_buffer(), stream_buffer());
     listening.listen(7000).unwrap();
     let handle = pair.sockets.add(listening);
-    let client = open(TcpSocket::new(Family::V4, RIGHTS));
+    let client = open(TcpSocket::new(Family::V4, OWNER));
     let connected = socket(&client).connect(&client, &name(PEER, 7000));
     assert_eq!(connected, Err(Errno::EINPROGRESS));
     pair.until(|set| set.get::<tcp::Socket>(handle).may_send().then_some(()));
@@ -352,7 +349,7 @@ fn a_card_gets_a_lease_and_talks() {
     let mut answering = udp::Socket::new(udp_buffer(), udp_buffer());
     answering.bind(7001).unwrap();
     let handle = pair.sockets.add(answering);
-    let asking = open(DatagramSocket::new(Family::V4, Takes::Udp, RIGHTS));
+    let asking = open(DatagramSocket::new(Family::V4, Takes::Udp, OWNER));
     let to = name(PEER, 7001);
     let with = Outgoing {
         address: Some(&to),
@@ -378,7 +375,7 @@ fn a_card_gets_a_lease_and_talks() {
     let refused = incoming(&mut pair, 7002);
     assert_eq!(refused, tcp::State::SynSent);
     filter::set_rules(filter::defaults());
-    let server = open(TcpSocket::new(Family::V4, RIGHTS));
+    let server = open(TcpSocket::new(Family::V4, OWNER));
     socket(&server).bind(&name(OURS, 22)).unwrap();
     socket(&server).listen(1).unwrap();
     assert_eq!(incoming(&mut pair, 22), tcp::State::Established);

@@ -74,6 +74,9 @@ impl File for UnixSocket {
         }
         events
     }
+    fn raises_sigpipe(&self) -> bool {
+        self.end.kind == Kind::Stream
+    }
     fn ioctl(&self, _of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
         let out = UserPtr::<i32>::new(UserAddr(arg));
         match cmd {

@@ -166,6 +166,9 @@ impl UnixSocket {
             (Kind::Stream, Some(_)) => Err(Errno::EOPNOTSUPP),
             _ => {
                 let target = end.peer().ok_or(Errno::ENOTCONN)?;
+                if end.kind == Kind::Datagram && end.is_shut(SHUT_WRITE) {
+                    return Err(Errno::EPIPE);
+                }
                 if end.kind == Kind::Datagram && target.is_closed() {
                     // As Linux: the next send finds no destination.
                     end.set_link(Link::Idle);
