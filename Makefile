@@ -4,11 +4,11 @@
 #   FIRMWARE=bios|uefi  CPUS=2  MEMORY=256 (MiB)  CPU=max  ACCEL=kvm|tcg  IMAGE=dist/oxbow.qcow2   for qemu, qemu-sdl, debug
 #   OXBOW_HOME=~/.cache/oxbow   toolchain, and userland binaries by the hash of what they are built from
 .DEFAULT_GOAL := help
-.PHONY: help setup all image qemu qemu-sdl debug drop test-all test-unit test-integration fmt lint ci-local clean
+.PHONY: help setup all image qemu qemu-sdl debug drop test-all test-unit test-integration bench fmt lint ci-local clean
 MAKEFLAGS += --no-print-directory
 
 # Settings given on make's command line reach the scripts.
-export FIRMWARE CPUS MEMORY CPU ACCEL IMAGE OXBOW_HOME FILE DEST TEST
+export FIRMWARE CPUS MEMORY CPU ACCEL IMAGE OXBOW_HOME FILE DEST TEST ROW QUICK ROUNDS ONLY
 
 help: ## print these verbs
 	@build/help.sh Makefile
@@ -42,6 +42,9 @@ test-unit: ## format, lints, layer check and unit tests, without a VM
 
 test-integration: ## tests that boot the image; TEST=name runs those whose name has it
 	@build/test/integration.sh
+
+bench: ## measure against Linux in the same VM; ROW=name runs one row, QUICK=1 all in under 3 minutes
+	@build/bench/bench.sh
 
 fmt: ## format the sources
 	@build/lint.sh format

@@ -37,6 +37,8 @@ pub struct Config {
     pub image: Option<PathBuf>,
     /// Further disks, `vdb` on.
     pub disks: Vec<PathBuf>,
+    /// QEMU's `-accel`, where it is not to follow `ACCEL`.
+    pub accel: Option<&'static str>,
     /// Further QEMU arguments.
     pub extra: Vec<String>,
 }
@@ -51,6 +53,7 @@ impl Default for Config {
             memory_mib: 256,
             image: None,
             disks: Vec::new(),
+            accel: None,
             extra: Vec::new(),
         }
     }
@@ -144,10 +147,12 @@ impl Machine {
     }
 
     fn start_on(config: &Config, folder: PathBuf) -> Machine {
-        let accel = match std::env::var("ACCEL").as_deref() {
-            Ok("kvm") => "kvm",
-            _ => "tcg,thread=multi",
-        };
+        let accel = config
+            .accel
+            .unwrap_or_else(|| match std::env::var("ACCEL").as_deref() {
+                Ok("kvm") => "kvm",
+                _ => "tcg,thread=multi",
+            });
         let show = |p: &Path| p.to_string_lossy().into_owned();
         let mut qemu = Command::new("qemu-system-x86_64");
         qemu.args(["-nodefaults", "-display", "none", "-no-reboot"])
@@ -181,7 +186,8 @@ impl Machine {
                     show(path)
                 ))
                 .arg("-device")
-                .arg(format!("virtio-blk-pci,drive=d{i},bootindex={i}"));
+                // From 1: a kernel given by `-kernel` has 0.
+                .arg(format!("virtio-blk-pci,drive=d{i},bootindex={}", i + 1));
         }
         if config.firmware == Firmware::Uefi {
             let (code, vars) = ovmf();
@@ -270,6 +276,14 @@ impl Machine {
     /// Waits for `needle`; returns the output before it.
     #[track_caller]
     pub fn expect(&mut self, needle: &str, seconds: u64) -> String {
+        match self.wait_for(needle, seconds) {
+            Some(before) => before,
+            None => self.fail(&format!("no {needle:?} within {seconds} s")),
+        }
+    }
+
+    /// As [`Machine::expect`], for who can go on without: `None` when it does not come.
+    pub fn wait_for(&mut self, needle: &str, seconds: u64) -> Option<String> {
         let seen = self.seen;
         let found = self.console.wait_for(seen, limit(seconds), |bytes| {
             let at = find(bytes, needle.as_bytes())?;
@@ -278,13 +292,9 @@ impl Machine {
                 at + needle.len(),
             ))
         });
-        match found {
-            Some((before, used)) => {
-                self.seen += used;
-                before
-            }
-            None => self.fail(&format!("no {needle:?} within {seconds} s")),
-        }
+        let (before, used) = found?;
+        self.seen += used;
+        Some(before)
     }
 
     /// Waits for the prompt of a root shell at the very end of the output.
