@@ -24,8 +24,8 @@ use alloc::sync::Arc;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-use crate::arch::{MAX_CPUS, cpu_id};
-use crate::sync::{IrqLock, PerCpu, Rank, preempt_disable};
+use crate::arch::{MAX_CPUS, cpu_id, vdso};
+use crate::sync::{IrqLock, PerCpu, Rank, SpinLock, preempt_disable};
 use heap::{HeapLinks, PairingHeap};
 
 /// Nanoseconds per second.
@@ -69,8 +69,13 @@ static REALTIME_CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the wall clock. Sleepers with wall-clock deadlines are not moved by this call.
 pub fn set_realtime_ns(ns: u64) {
+    // Under a lock, so that programs and the kernel end with the same of two settings.
+    static SETTING: SpinLock<()> = SpinLock::new(Rank::Leaf, ());
+    let setting = SETTING.lock();
     let offset = ns.wrapping_sub(now_ns()) as i64;
     REALTIME_OFFSET.store(offset, Ordering::Relaxed);
+    vdso::set_wall_offset(offset);
+    drop(setting);
     REALTIME_CHANGES.fetch_add(1, Ordering::Release);
 }
 

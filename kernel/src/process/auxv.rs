@@ -100,6 +100,8 @@ pub struct AuxInfo {
     pub hwcap2: u64,
     pub minsigstksz: u64,
     pub random: [u8; 16],
+    /// 0: none.
+    pub vdso: u64,
 }
 
 /// A stack ready to be written.
@@ -132,6 +134,11 @@ pub fn build(
     let platform_at = args_at - PLATFORM.len() as u64;
     let random_at = (platform_at - 16) & !15;
     let vector = [
+        // A kernel without it says AT_IGNORE.
+        match aux.vdso {
+            0 => (a::AT_IGNORE, 0),
+            at => (a::AT_SYSINFO_EHDR, at),
+        },
         (a::AT_HWCAP, aux.hwcap),
         (a::AT_PAGESZ, 4096),
         (a::AT_CLKTCK, 100),
@@ -216,6 +223,7 @@ mod tests {
         hwcap2: 2,
         minsigstksz: 2048,
         random: [9; 16],
+        vdso: 0x7000,
     };
     const TOP: u64 = 0x7fff_0000_0000;
 
@@ -260,6 +268,7 @@ mod tests {
             }
             assert_eq!(seen[&a::AT_PHDR], AUX.phdr);
             assert_eq!(seen[&a::AT_EGID], 4);
+            assert_eq!(seen[&a::AT_SYSINFO_EHDR], 0x7000);
             assert_eq!(cstr(&img, seen[&a::AT_EXECFN]), "/bin/prog");
             assert_eq!(cstr(&img, seen[&a::AT_PLATFORM]), "x86_64");
             let random = (seen[&a::AT_RANDOM] - img.sp) as usize;

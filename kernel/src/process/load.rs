@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use super::auxv::{self, AuxInfo, Strings};
 use super::elf::{HEADER_BYTES, Header, Image, PHDR_BYTES};
-use super::{script, sigframe};
+use super::{script, sigframe, vdso};
 use crate::abi;
 use crate::arch::TrapFrame;
 use crate::error::{Errno, Result};
@@ -107,6 +107,7 @@ pub fn load(mut request: Request, ctx: &Context<'_>) -> Result<Loaded> {
         hwcap2: 0,
         minsigstksz: sigframe::min_stack_bytes(),
         random: crate::security::random::bytes(),
+        vdso: vdso::map(&space)?.map_or(0, |at| at.0),
     };
     // Below a random distance within the page: stacks of two runs do not line up.
     let jitter = u64::from(crate::security::random::bytes::<1>()[0] & 0x3f) * 16;

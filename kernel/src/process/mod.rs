@@ -39,6 +39,7 @@ pub mod sigstate;
 mod task;
 pub mod timers;
 pub mod tree;
+mod vdso;
 pub mod wait;
 
 pub use siginfo::{SigFields, SigInfo};
@@ -72,11 +73,15 @@ static SOCKET_CALLERS: unix::Callers = unix::Callers {
 
 /// Tells the layers below what they need of processes; boot calls it once, before the first
 /// program: random numbers for address choices, who dies when memory runs out, and how many
-/// threads the machine's memory carries; and who calls, for unix sockets.
+/// threads the machine's memory carries; who calls, for unix sockets; and the page that tells
+/// programs the time.
 pub fn init() {
     crate::vm::set_random_source(crate::security::random::word);
     crate::vm::oom::set_killer(kill_for_memory);
     unix::set_callers(&SOCKET_CALLERS);
+    if let Err(e) = vdso::init() {
+        warn!("programs ask the kernel for the time: {e:?}");
+    }
     // An eighth of memory for kernel stacks and what else a thread needs, as Linux.
     const BYTES_PER_TASK: u64 = 32 << 10;
     let bytes = (crate::mm::frame::stats().total * crate::mm::PAGE_SIZE) as u64;

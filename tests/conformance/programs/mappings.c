@@ -1,5 +1,6 @@
 /* Memory mappings of files and memory. */
 #include "conform.h"
+#include <sys/auxv.h>
 #define P 4096
 static sigjmp_buf env; static void fault(int s, siginfo_t *i, void *u) { siglongjmp(env, s * 100 + i->si_code); }
 static int touch(volatile char *p, int w) { int r = sigsetjmp(env, 1); if (!r) { if (w) *p = 'w'; else (void)*p; } return r; }
@@ -13,4 +14,20 @@ static void anonymous_files(void) { int m = syscall(SYS_memfd_create, "x", 1); S
 static void misc(void) { arm(); char *s = mmap(0, P, 3, MAP_SHARED | MAP_ANONYMOUS, -1, 0); pid_t k = fork(); if (!k) { *s = 9; _exit(0); } waitpid(k, 0, 0); printf("  shared anonymous %d\n", *s); int f = file("io", 2); char *r = mmap(0, P, 1, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); SHOW(pread(f, r, 10, 0)); SHOW(write(f, 0, 10)); char *e = mmap(0, 2 * P, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); munmap(e + P, P); SHOW(pread(f, e + P - 100, 200, 0)); SHOW(pwrite(f, e + P - 100, 200, 0)); int pp[2]; pipe(pp); SHOW(write(pp[1], e + P - 100, 200)); 
     /* A file read into a mapping of itself. */ lseek(f, 0, 0); char *self = mmap(0, 2 * P, 3, MAP_SHARED, f, 0); SHOW(pread(f, self + P, P, 0)); printf("  %c\n", self[P + 200]); SHOW(pwrite(f, self, P, P)); void *b = sbrk(0); SHOW(brk(b)); SHOW(sbrk(0) == b); unlink("io"); int fd = file("ex", 1); char code[] = {0xb8, 42, 0, 0, 0, 0xc3}; pwrite(fd, code, 6, 0); int (*x)(void) = (void *)mmap(0, P, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0); printf("  ran %d\n", x()); code[1] = 43; pwrite(fd, code, 6, 0); printf("  ran %d\n", x()); unlink("ex"); }
 static void many(void) { arm(); int f = file("big", 0); char b[P]; for (int i = 0; i < 512; i++) { memset(b, i, P); write(f, b, P); } char *p = mmap(0, 512 * P, 3, MAP_SHARED, f, 0); int bad = 0; for (int i = 0; i < 512; i++) bad += p[i * P + 7] != (char)i; for (int i = 0; i < 512; i += 2) p[i * P] = 'z'; for (int i = 0; i < 4; i++) if (!fork()) { for (int j = i; j < 512; j += 4) p[j * P + 100] = j; _exit(0); } while (wait(0) > 0); for (int i = 0; i < 512; i++) { pread(f, b, P, i * P); bad += b[100] != (char)i || b[0] != (i % 2 ? (char)i : 'z'); } printf("  bad %d\n", bad); SHOW(msync(p, 512 * P, MS_SYNC)); SHOW(fsync(f)); char *q = mmap(0, 200 << 12, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); for (int i = 0; i < 200; i += 2) mprotect(q + i * P, P, 1); bad = 0; for (int i = 0; i < 200; i++) bad += (touch(q + i * P, 1) != 0) != (i % 2 == 0); printf("  bad %d\n", bad); unlink("big"); }
-int main(void) { SECTION(shared); SECTION(privates); SECTION(holes); SECTION(anonymous_files); SECTION(misc); SECTION(many); return 0; }
+static void clock_page(void) {
+    /* the functions in it agree with the kernel, whatever CPU they run on */
+    char *page = (char *)getauxval(AT_SYSINFO_EHDR); if (!page) { printf("  none\n"); return; }
+    printf("  %s\n", memcmp(page, "\177ELF", 4) ? "no image" : "an image"); SHOW(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+    for (int clock = 0; clock < 8; clock++) {
+        if (clock == 5 || clock == 6) continue; /* coarse */
+        int back = 0; struct timespec a, b, c;
+        for (int i = 0; i < 2000; i++) {
+            syscall(SYS_clock_gettime, clock, &a); clock_gettime(clock, &b); syscall(SYS_clock_gettime, clock, &c);
+            back += b.tv_sec < a.tv_sec || b.tv_sec == a.tv_sec && b.tv_nsec < a.tv_nsec || c.tv_sec < b.tv_sec || c.tv_sec == b.tv_sec && c.tv_nsec < b.tv_nsec;
+        }
+        printf("  clock %d: back %d\n", clock, back);
+    }
+    struct timespec t; struct timeval v; SHOW(clock_gettime(99, &t)); SHOW(clock_gettime(-99, &t)); SHOW(gettimeofday(&v, 0)); clock_gettime(CLOCK_REALTIME, &t); printf("  %d %d\n", t.tv_sec - v.tv_sec < 2, t.tv_sec - time(0) < 2);
+    fflush(stdout); pid_t k = fork(); if (!k) _exit(clock_gettime(CLOCK_MONOTONIC, &t)); int s; waitpid(k, &s, 0); printf("  child %d\n", s);
+}
+int main(void) { SECTION(shared); SECTION(privates); SECTION(holes); SECTION(anonymous_files); SECTION(misc); SECTION(many); SECTION(clock_page); return 0; }

@@ -20,6 +20,15 @@ pub fn tsc_hz() -> u64 {
     TSC_HZ.load(Ordering::Relaxed)
 }
 
+/// What turns the TSC into monotonic time: ns = (TSC - second) * first >> 32. The first is 0
+/// before calibration.
+pub fn rate() -> (u64, u64) {
+    (
+        MULT.load(Ordering::Acquire),
+        TSC_BASE.load(Ordering::Relaxed),
+    )
+}
+
 /// Sets the rate and where time 0 lies. Called once by calibration, before other CPUs run.
 pub fn set_rate(hz: u64, tsc_base: u64) {
     TSC_BASE.store(tsc_base, Ordering::Relaxed);

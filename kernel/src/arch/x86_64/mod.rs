@@ -35,6 +35,7 @@ pub mod smp;
 pub mod tlb;
 pub mod trap_frame;
 pub mod user_copy;
+pub mod vdso;
 
 pub use cpu::{cpu_id, nr_cpus, tsc};
 pub use irq::{IrqState, irq_restore, irq_save, irqs_enabled};
