@@ -9,11 +9,16 @@ pub mod procfs;
 use alloc::sync::Arc;
 
 use crate::vfs::{dentry, super_block};
+use crate::vm::shrink::{self, Shrinker};
 
 /// Registers every type and the memory devices. Once, by `init`, before the first mount.
 pub fn init() {
-    // One sixty-fourth of the memory for names.
-    dentry::set_capacity(crate::mm::frame::stats().total * crate::mm::PAGE_SIZE / 64);
+    // An eighth of the memory for names at most; less when programs want it.
+    dentry::set_capacity(crate::mm::frame::stats().total * crate::mm::PAGE_SIZE / 8);
+    shrink::register(Shrinker {
+        count: dentry::count,
+        shrink: dentry::shrink_by,
+    });
     super_block::register(Arc::new(ext2::Ext2));
     super_block::register(Arc::new(memfs::MemFs));
     super_block::register(Arc::new(procfs::ProcFs));

@@ -147,6 +147,23 @@ impl<V> LruMap<V> {
         }
     }
 
+    /// Gives back room that a larger number of entries had, as far as it is at the end.
+    pub fn shrink_to_fit(&mut self) {
+        while self.nodes.last().is_some_and(|n| n.value.is_none()) {
+            self.nodes.pop();
+        }
+        self.nodes.shrink_to_fit();
+        self.free = NIL;
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            if node.value.is_none() {
+                node.next = self.free;
+                self.free = i as u32;
+            }
+        }
+        let nodes = &self.nodes;
+        self.table.shrink_to_fit(|&i| nodes[i as usize].hash);
+    }
+
     fn take(&mut self, i: u32) -> Option<V> {
         let hash = self.nodes[i as usize].hash;
         if let Ok(entry) = self.table.find_entry(hash, |&j| j == i) {
@@ -220,5 +237,16 @@ mod tests {
         assert_eq!(out, [0, 2, 6, 8]);
         map.insert(77, 1, b"y", 77);
         assert_eq!(map.get(77, 1, b"y"), Some(&77));
+        map.shrink_to_fit();
+        assert_eq!(map.nodes.len(), 10);
+        map.remove(9, 9, b"x");
+        map.shrink_to_fit();
+        assert_eq!(map.nodes.len(), 8);
+        for n in 100..110 {
+            assert_eq!(map.insert(n, n, b"z", n), None);
+        }
+        assert_eq!(map.nodes.len(), map.len());
+        assert_eq!(map.get(77, 1, b"y"), Some(&77));
+        assert_eq!(map.get(5, 5, b"x"), Some(&5));
     }
 }

@@ -385,19 +385,25 @@ pub(super) fn forget_super(sb: u64) {
     }
 }
 
-/// Gives memory back: drops up to `count` unused entries; returns how many went.
+/// Names that the cache holds.
+pub fn count() -> usize {
+    CACHE.iter().map(|shard| shard.lock().len()).sum()
+}
+
+/// Gives memory back: drops up to about `count` entries that nobody uses, the oldest of each
+/// shard first; returns how many went.
 pub fn shrink_by(count: usize) -> usize {
     let mut gone = 0;
-    for shard in &CACHE {
-        if gone >= count {
-            break;
-        }
+    for (i, shard) in CACHE.iter().enumerate() {
+        let share = count.saturating_sub(gone).div_ceil(SHARDS - i);
         let mut out = Vec::new();
         {
             let mut map = shard.lock();
             let len = map.len();
-            map.evict((count / SHARDS).max(1), len, unused, &mut out);
+            map.evict(share, len, unused, &mut out);
+            map.shrink_to_fit();
         }
+        // Dropped without the lock: they may be inodes' last references.
         gone += out.len();
     }
     gone

@@ -6,6 +6,7 @@ pub mod io;
 pub mod mapping;
 pub mod oom;
 pub mod page_cache;
+pub mod shrink;
 pub mod space;
 pub mod user;
 pub mod vma;

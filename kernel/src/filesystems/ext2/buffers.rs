@@ -43,8 +43,8 @@ struct State {
 type Shard = HashMap<u32, Arc<Buffer>>;
 
 const SHARDS: usize = 16;
-/// Buffers per shard before clean ones go.
-const SHARD_LIMIT: usize = 96;
+/// The part of memory that buffers may take before clean ones go: one in so many bytes.
+const MEMORY_SHARE: usize = 32;
 /// Blocks in one write request at most.
 const RUN_LIMIT: usize = 64;
 
@@ -53,14 +53,19 @@ pub struct Buffers {
     disk: Arc<dyn Disk>,
     block_size: usize,
     shards: [Mutex<Shard>; SHARDS],
+    /// Buffers per shard before clean ones go.
+    shard_limit: usize,
     dirty: AtomicUsize,
 }
 
 impl Buffers {
     /// No buffers, over `disk`.
     pub fn new(disk: Arc<dyn Disk>, block_size: u32) -> Buffers {
+        let memory = crate::mm::frame::total() * crate::mm::PAGE_SIZE;
+        let limit = memory / MEMORY_SHARE / SHARDS / (block_size as usize).max(1);
         Buffers {
             disk,
+            shard_limit: limit.max(16),
             block_size: block_size as usize,
             shards: core::array::from_fn(|_| Mutex::new(Shard::new())),
             dirty: AtomicUsize::new(0),
@@ -77,7 +82,7 @@ impl Buffers {
             buffer.used.store(true, Ordering::Relaxed);
             return Ok(buffer.clone());
         }
-        if shard.len() >= SHARD_LIMIT {
+        if shard.len() >= self.shard_limit {
             self.sweep(&mut shard);
         }
         shard.try_reserve(1).map_err(|_| Errno::ENOMEM)?;

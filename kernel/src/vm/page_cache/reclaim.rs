@@ -1,6 +1,6 @@
 //! Frames for program memory and caches, and where they come from when memory is short:
-//! clean cached pages that were not used lately first, then mapped ones, then dirty ones by
-//! way of the flusher, at last the OOM killer's victim.
+//! clean cached pages that were not used lately first, then mapped ones, then dirty ones and
+//! the kernel's caches of objects by way of the flusher, at last the OOM killer's victim.
 //!
 //! Frees memory, never data: dirty pages are written before they go, and pages without
 //! a source stay.
@@ -10,11 +10,11 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::index::Mark;
-use super::{NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
+use super::{NR_CACHED, NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
 use crate::mm::FrameRef;
 use crate::mm::frame::{self, OutOfMemory, Purpose};
 use crate::sync::{Rank, SpinLock};
-use crate::vm::oom;
+use crate::vm::{oom, shrink};
 
 /// Caches with a source, by id.
 static CACHES: SpinLock<BTreeMap<u64, Weak<PageCache>>> =
@@ -68,12 +68,20 @@ fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<Frame
 /// Frees some memory: clean pages, dirty ones by way of the flusher, or a victim's. Fails when
 /// there is nothing to free, or the caller is to die. May sleep.
 pub fn make_room() -> Result<(), OutOfMemory> {
-    if reclaim(BATCH) > 0 {
+    // Names and inodes give back the same share as caches do of their pages.
+    let cached = NR_CACHED.load(Ordering::Relaxed);
+    let freed = reclaim(BATCH);
+    if freed > 0 {
+        shrink::want(freed, cached);
+        writeback::poke();
         return Ok(());
     }
-    if NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed) > 0 {
+    let unclean = NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed);
+    if unclean > 0 || shrink::has_some() {
+        let free = frame::stats().free;
+        shrink::want(1, 4);
         wait_for_flusher();
-        if reclaim(BATCH) > 0 {
+        if reclaim(BATCH) > 0 || frame::stats().free >= free + BATCH {
             return Ok(());
         }
     }
@@ -92,7 +100,7 @@ pub fn check_kernel_memory() -> Result<(), OutOfMemory> {
     Ok(())
 }
 
-/// Lets the flusher clean pages. It holds no lock that the caller may hold.
+/// Lets the flusher clean pages and drop what caches of objects can spare. It holds no lock that the caller may hold.
 fn wait_for_flusher() {
     let before = super::stats();
     writeback::kick();
@@ -100,7 +108,8 @@ fn wait_for_flusher() {
     // Progress, time out and a signal all mean: look again.
     let _ = writeback::ROUND.wait_interruptible(Some(deadline), || {
         let now = super::stats();
-        (now.dirty + now.writeback < before.dirty + before.writeback).then_some(())
+        let cleaned = now.dirty + now.writeback < before.dirty + before.writeback;
+        (cleaned || !shrink::is_wanted()).then_some(())
     });
 }
 

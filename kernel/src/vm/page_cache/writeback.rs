@@ -14,6 +14,7 @@ use crate::mm::FrameRef;
 use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
 use crate::time::NS_PER_SEC;
+use crate::vm::shrink;
 
 /// How long a page may stay dirty.
 const DIRTY_AGE_NS: u64 = 5 * NS_PER_SEC;
@@ -214,12 +215,14 @@ fn run_flusher() {
                 Err(deadline) => break deadline,
             }
         };
-        ROUND.wake_all();
+        shrink::serve();
         super::super::mapping::bury_dead();
+        ROUND.wake_all();
         let is_idle = deadline.is_none();
         // A kernel thread gets no signals; time out or work, both mean: look again.
         let _ = WORK.wait_interruptible(deadline, || {
             let work = URGENT.load(Ordering::Acquire)
+                || shrink::is_wanted()
                 || super::super::mapping::has_dead()
                 || (is_idle && !DIRTY.lock().is_empty());
             work.then_some(())
