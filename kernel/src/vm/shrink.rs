@@ -49,32 +49,22 @@ pub(super) fn serve() {
     if share == 0 {
         return;
     }
-    let mut at = 0;
-    loop {
-        let Some(shrinker) = SHRINKERS.lock().get(at).copied() else {
-            return;
-        };
+    for shrinker in all() {
         let count = (shrinker.count)().saturating_mul(share).div_ceil(WHOLE);
         if count > 0 {
             (shrinker.shrink)(count);
         }
-        at += 1;
     }
+}
+
+/// One after the other, without the lock.
+fn all() -> impl Iterator<Item = Shrinker> {
+    (0..).map_while(|at| SHRINKERS.lock().get(at).copied())
 }
 
 /// Whether there is anything to give back.
 pub(super) fn has_some() -> bool {
-    let mut at = 0;
-    while let Some(shrinker) = {
-        let next = SHRINKERS.lock().get(at).copied();
-        next
-    } {
-        if (shrinker.count)() > 0 {
-            return true;
-        }
-        at += 1;
-    }
-    false
+    all().any(|shrinker| (shrinker.count)() > 0)
 }
 
 #[cfg(test)]
