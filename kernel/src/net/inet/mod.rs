@@ -219,6 +219,8 @@ pub struct Options {
     pub reuse_port: bool,
     pub keep_alive: bool,
     pub keep_idle_seconds: u32,
+    pub keep_interval_seconds: u32,
+    pub keep_probes: u8,
     pub broadcast: bool,
     pub no_delay: bool,
     /// 0: the stack chooses.
@@ -244,6 +246,8 @@ impl Default for Options {
             reuse_port: false,
             keep_alive: false,
             keep_idle_seconds: 7200,
+            keep_interval_seconds: 75,
+            keep_probes: 9,
             broadcast: false,
             no_delay: false,
             receive_buffer: 0,

@@ -7,7 +7,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
 
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
@@ -40,6 +40,11 @@ const MAX_BACKLOG: i32 = 4096;
 /// Ephemeral ports that are tried for a peer.
 const PORT_TRIES: usize = 16;
 
+/// Turns that make a conversation (as Linux counts them).
+const INTERACTIVE: u8 = 3;
+/// Set in the count of turns while bytes were read and nothing was written since.
+const READ_LAST: u8 = 0x80;
+
 /// A connection of the stack.
 struct Connection {
     netif: Arc<Netif>,
@@ -48,6 +53,9 @@ struct Connection {
     status: Arc<Status>,
     /// The program was told that it is connected.
     told: AtomicBool,
+    /// Turns of talk in which a read was answered by a write: from [`INTERACTIVE`] on,
+    /// acknowledgements wait for the answer.
+    turns: AtomicU8,
     read_shut: AtomicBool,
     write_shut: AtomicBool,
 }
@@ -79,6 +87,27 @@ fn interrupted(e: WaitError, timeout: Errno) -> Errno {
     match e {
         WaitError::Interrupted => Errno::ERESTARTSYS,
         WaitError::TimedOut => timeout,
+    }
+}
+
+impl Connection {
+    /// Notes that bytes were read; whether an answer is to be expected, which takes the
+    /// acknowledgement along.
+    fn awaits_answer(&self) -> bool {
+        let turns = self.turns.load(SeqCst);
+        // Two reads without an answer: it is no conversation.
+        let turns = if turns & READ_LAST != 0 { 0 } else { turns };
+        self.turns.store(turns | READ_LAST, SeqCst);
+        turns >= INTERACTIVE
+    }
+
+    /// Notes that bytes were written.
+    fn answered(&self) {
+        let turns = self.turns.load(SeqCst);
+        if turns & READ_LAST != 0 {
+            let turns = (turns & !READ_LAST).saturating_add(1).min(INTERACTIVE);
+            self.turns.store(turns, SeqCst);
+        }
     }
 }
 
@@ -132,7 +161,9 @@ impl TcpSocket {
     fn tune(options: &Options, socket: &mut tcp::Socket<'_>) {
         socket.set_nagle_enabled(!options.no_delay);
         let idle = Duration::from_secs(options.keep_idle_seconds.into());
-        socket.set_keep_alive(options.keep_alive.then_some(idle));
+        let interval = Duration::from_secs(options.keep_interval_seconds.into());
+        let idle = options.keep_alive.then_some(idle);
+        socket.set_keep_alive(stack::now(), idle, interval, options.keep_probes);
         socket.set_hop_limit(options.hops);
     }
 
@@ -182,6 +213,7 @@ impl TcpSocket {
                         key,
                         status,
                         told: AtomicBool::new(false),
+                        turns: AtomicU8::new(0),
                         read_shut: AtomicBool::new(false),
                         write_shut: AtomicBool::new(false),
                     }));
@@ -245,12 +277,15 @@ impl TcpSocket {
         bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM)?;
         bounce.resize(want, 0);
         let n = c.netif.with_tcp(c.id, |socket| {
-            let result = if peek {
-                socket.peek_slice(&mut bounce)
-            } else {
-                socket.recv_slice(&mut bounce)
-            };
-            result.unwrap_or(0)
+            if peek {
+                return socket.peek_slice(&mut bounce).unwrap_or(0);
+            }
+            let n = socket.recv_slice(&mut bounce).unwrap_or(0);
+            if n > 0 && !c.awaits_answer() {
+                // The sender may wait for it (RFC 896).
+                socket.ack_now();
+            }
+            n
         })?;
         if n == 0 {
             return Ok(None);
@@ -378,6 +413,7 @@ impl Socket for TcpSocket {
             key: accepted.key,
             status: accepted.status.clone(),
             told: AtomicBool::new(true),
+            turns: AtomicU8::new(0),
             read_shut: AtomicBool::new(false),
             write_shut: AtomicBool::new(false),
         };
@@ -444,6 +480,7 @@ impl Socket for TcpSocket {
                 let queued = c
                     .netif
                     .with_tcp(c.id, |socket| socket.send_slice(&bounce[..n]))?;
+                c.answered();
                 // What does not fit any more belongs to a connection that just broke.
                 sent += queued.unwrap_or(0);
                 continue;
@@ -599,9 +636,9 @@ impl Socket for TcpSocket {
                 int(matches!(self.phase(), Phase::Listening(_)).into())
             }
             (IPPROTO_TCP, uapi::TCP_NODELAY) => int(self.options().no_delay.into()),
-            (IPPROTO_TCP, uapi::TCP_KEEPIDLE | uapi::TCP_KEEPINTVL) => {
-                int(self.options().keep_idle_seconds)
-            }
+            (IPPROTO_TCP, uapi::TCP_KEEPIDLE) => int(self.options().keep_idle_seconds),
+            (IPPROTO_TCP, uapi::TCP_KEEPINTVL) => int(self.options().keep_interval_seconds),
+            (IPPROTO_TCP, uapi::TCP_KEEPCNT) => int(self.options().keep_probes.into()),
             (IPPROTO_TCP, uapi::TCP_MAXSEG) => match self.phase() {
                 Phase::Connected(c) => int(c.netif.device.mtu().saturating_sub(40) as u32),
                 _ => int(uapi::TCP_MSS_DEFAULT),
@@ -618,13 +655,14 @@ impl Socket for TcpSocket {
         let mut options = self.options();
         match (level, option) {
             (IPPROTO_TCP, uapi::TCP_NODELAY) => options.no_delay = int_option(value)? != 0,
-            // smoltcp has one interval for both.
-            (IPPROTO_TCP, uapi::TCP_KEEPIDLE | uapi::TCP_KEEPINTVL) => {
-                let seconds = int_option(value)?;
-                if !(1..=32767).contains(&seconds) {
-                    return Err(Errno::EINVAL);
-                }
-                options.keep_idle_seconds = seconds as u32;
+            (IPPROTO_TCP, uapi::TCP_KEEPIDLE) => {
+                options.keep_idle_seconds = in_range(value, 1..=32767)? as u32;
+            }
+            (IPPROTO_TCP, uapi::TCP_KEEPINTVL) => {
+                options.keep_interval_seconds = in_range(value, 1..=32767)? as u32;
+            }
+            (IPPROTO_TCP, uapi::TCP_KEEPCNT) => {
+                options.keep_probes = in_range(value, 1..=127)? as u8;
             }
             _ => options.set(level, option, value)?,
         }
@@ -635,6 +673,16 @@ impl Socket for TcpSocket {
                 .with_tcp(c.id, |socket| Self::tune(&options, socket));
         }
         Ok(())
+    }
+}
+
+/// The value of an `int` option that must lie in `range`. EINVAL.
+fn in_range(value: &[u8], range: core::ops::RangeInclusive<i32>) -> Result<i32> {
+    let n = int_option(value)?;
+    if range.contains(&n) {
+        Ok(n)
+    } else {
+        Err(Errno::EINVAL)
     }
 }
 

@@ -308,12 +308,7 @@ impl State {
             count(&netif.counters.rx_dropped, 1);
             return;
         }
-        let nr_flows = self.flows.len();
-        let Ok([rx, tx]) = flow::buffers(listener.buffers, nr_flows) else {
-            count(&netif.counters.rx_dropped, 1);
-            return;
-        };
-        let mut socket = new_tcp(rx, tx);
+        let mut socket = new_tcp(flow::buffers(listener.buffers, self.flows.len()));
         if socket.listen(key.local).is_err() {
             return;
         }

@@ -10,7 +10,7 @@ use smoltcp::socket::tcp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::Netif;
-use crate::error::{Errno, Result};
+use crate::error::Errno;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 
@@ -292,21 +292,15 @@ impl Listener {
     }
 }
 
-/// Buffers for a new connection: as asked, or by how many there are already, so that a few
-/// are fast and thousands fit.
-pub fn buffers(asked: (usize, usize), nr_flows: usize) -> Result<[alloc::vec::Vec<u8>; 2]> {
+/// Most bytes that the buffers of a new connection take: as asked, or by how many connections
+/// there are already. They occupy what is in them.
+pub fn buffers(asked: (usize, usize), nr_flows: usize) -> (usize, usize) {
     let default = match nr_flows {
-        0..64 => 128 * 1024,
-        64..512 => 32 * 1024,
-        512..4096 => 16 * 1024,
-        _ => 8 * 1024,
+        0..64 => 512 * 1024,
+        64..512 => 256 * 1024,
+        512..4096 => 64 * 1024,
+        _ => 32 * 1024,
     };
-    let make = |asked: usize| -> Result<alloc::vec::Vec<u8>> {
-        let len = if asked == 0 { default } else { asked };
-        let mut bytes = alloc::vec::Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
-        bytes.resize(len, 0);
-        Ok(bytes)
-    };
-    Ok([make(asked.0)?, make(asked.1)?])
+    let size = |asked: usize| if asked == 0 { default } else { asked };
+    (size(asked.0), size(asked.1))
 }

@@ -57,9 +57,11 @@ const ORPHAN_SECONDS: u64 = 60;
 /// How long a peer may leave data or a SYN unacknowledged (tcp_retries2, tcp_syn_retries).
 const DATA_TIMEOUT_SECONDS: u64 = 924;
 const CONNECT_TIMEOUT_SECONDS: u64 = 127;
-/// How long a peer may leave keep-alive probes unanswered (tcp_keepalive_probes times
-/// tcp_keepalive_intvl).
-const PROBES_SECONDS: u64 = 675;
+
+/// The time, as smoltcp counts it.
+pub fn now() -> Instant {
+    instant(now_ns())
+}
 
 fn instant(ns: u64) -> Instant {
     Instant::from_micros((ns / 1000) as i64)
@@ -135,6 +137,9 @@ pub fn by_name(name: &str) -> Option<Arc<Netif>> {
 
 /// Makes the loopback interface, the first one. ENOMEM.
 pub fn start() -> Result<()> {
+    // A quarter of the memory may hold what TCP carries.
+    let memory = crate::mm::frame::total() * crate::mm::PAGE_SIZE;
+    smoltcp::storage::set_budget((memory / 4).max(8 << 20));
     let lo = attach(Loopback::new())?;
     let mut config = Config {
         is_up: true,
@@ -468,8 +473,8 @@ impl Netif {
         status: Arc<Status>,
         prepare: impl FnOnce(&mut tcp::Socket<'static>),
     ) -> Result<FlowId> {
-        let [rx, tx] = flow::buffers(buffers, self.nr_flows.load(Ordering::Relaxed))?;
-        let mut socket = new_tcp(rx, tx);
+        let limits = flow::buffers(buffers, self.nr_flows.load(Ordering::Relaxed));
+        let mut socket = new_tcp(limits);
         prepare(&mut socket);
         socket.set_timeout(Some(Duration::from_secs(CONNECT_TIMEOUT_SECONDS)));
         let mut state = self.state.lock();
@@ -575,7 +580,7 @@ impl Netif {
     }
 }
 
-fn new_tcp(rx: Vec<u8>, tx: Vec<u8>) -> tcp::Socket<'static> {
+fn new_tcp((rx, tx): (usize, usize)) -> tcp::Socket<'static> {
     let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
     socket.set_congestion_control(tcp::CongestionControl::Reno);
     socket
@@ -670,13 +675,8 @@ impl State {
                 socket.state(),
                 tcp::State::Established | tcp::State::CloseWait
             ) {
-                let timeout = match socket.keep_alive() {
-                    Some(idle) => Some(idle + Duration::from_secs(PROBES_SECONDS)),
-                    None => {
-                        (socket.send_queue() > 0).then(|| Duration::from_secs(DATA_TIMEOUT_SECONDS))
-                    }
-                };
-                socket.set_timeout(timeout);
+                let waits = socket.send_queue() > 0;
+                socket.set_timeout(waits.then(|| Duration::from_secs(DATA_TIMEOUT_SECONDS)));
             }
         }
         let mut deadline = match self.iface.poll_at(now, &flow.set) {

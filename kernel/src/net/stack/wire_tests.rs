@@ -276,8 +276,8 @@ fn socket(of: &OpenFile) -> &dyn Socket {
     of_file(&*of.file).unwrap()
 }
 
-fn stream_buffer() -> tcp::SocketBuffer<'static> {
-    tcp::SocketBuffer::new(vec![0; 20_000])
+fn stream_buffer() -> tcp::SocketBuffer {
+    tcp::SocketBuffer::new(20_000)
 }
 
 fn udp_buffer() -> udp::PacketBuffer<'static> {

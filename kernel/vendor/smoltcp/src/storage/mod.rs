@@ -8,10 +8,14 @@ or `alloc` crates being available, and heap-allocated memory.
 mod assembler;
 mod packet_buffer;
 mod ring_buffer;
+#[cfg(feature = "alloc")]
+mod stream_buffer;
 
 pub use self::assembler::Assembler;
 pub use self::packet_buffer::{PacketBuffer, PacketMetadata};
 pub use self::ring_buffer::RingBuffer;
+#[cfg(feature = "alloc")]
+pub use self::stream_buffer::{StreamBuffer, occupied, set_budget};
 
 /// A trait for setting a value to a known state.
 ///
