@@ -2,7 +2,8 @@
 //!
 //! It runs the applet named by `argv[0]` (so `/bin/ls` is a link to it) or by
 //! its first argument. Most applets are uutils crates, linked in as they are
-//! ([`uu`]); what no crate offers is under [`applets`], one file per subject.
+//! ([`uu`]); what no crate offers is under [`applets`], one file per subject;
+//! the network's clients are the crate `nettools`.
 //! The tables are the only place that knows which applets there are:
 //! `oxbox --list` prints them, and the image's links are made from that.
 
@@ -19,6 +20,7 @@ use std::path::Path;
 type Args = Vec<OsString>;
 
 /// One utility.
+#[derive(Clone, Copy)]
 struct Applet {
     name: &'static str,
     /// Runs it; returns its exit status.
@@ -68,11 +70,14 @@ fn applet_name(argv0: Option<&OsString>) -> String {
     name.strip_prefix('-').unwrap_or(&name).to_owned()
 }
 
-fn all() -> impl Iterator<Item = &'static Applet> {
-    uu::APPLETS.iter().chain(applets::APPLETS)
+fn all() -> impl Iterator<Item = Applet> {
+    let network = nettools::PROGRAMS.iter();
+    let network = network.map(|&(name, run)| Applet { name, run });
+    let own = uu::APPLETS.iter().chain(applets::APPLETS).copied();
+    own.chain(network)
 }
 
-fn find(name: &str) -> Option<&'static Applet> {
+fn find(name: &str) -> Option<Applet> {
     all().find(|applet| applet.name == name)
 }
 
