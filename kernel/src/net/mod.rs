@@ -175,8 +175,7 @@ fn may(cap: u32) -> Result<()> {
 /// The boot step: the loopback interface and the packet filter's rules. ENOMEM.
 pub fn start(check: fn(u32) -> bool) -> Result<()> {
     set_capability_check(check);
-    filter::set_rules(filter::defaults());
     let options = crate::cmdline::Options::parse(crate::cmdline::get());
-    filter::set_enabled(options.firewall);
+    filter::start(options.firewall);
     stack::start()
 }

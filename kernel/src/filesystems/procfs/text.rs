@@ -22,6 +22,9 @@ pub struct TextFile {
     path: Path,
     make: Make,
     take: Option<Take>,
+    /// Bytes that one write may have; the rest is left to the next, unless it is one whole.
+    most: usize,
+    is_whole: bool,
     /// Of the present reading.
     text: Mutex<Option<Vec<u8>>>,
 }
@@ -33,7 +36,18 @@ impl TextFile {
             path,
             make,
             take,
+            most: crate::mm::PAGE_SIZE,
+            is_whole: false,
             text: Mutex::new(None),
+        }
+    }
+
+    /// The same file, of which one write is the whole content, of at most `most` bytes.
+    pub fn taking_whole(self, most: usize) -> TextFile {
+        TextFile {
+            most,
+            is_whole: true,
+            ..self
         }
     }
 }
@@ -56,8 +70,10 @@ impl File for TextFile {
     }
     fn write_at(&self, _of: &OpenFile, pos: u64, src: &mut IoSource<'_>) -> Result<(usize, u64)> {
         let take = self.take.as_ref().ok_or(Errno::EIO)?;
-        const MOST: usize = crate::mm::PAGE_SIZE;
-        let mut text = vec![0; src.remaining().min(MOST)];
+        if self.is_whole && (pos != 0 || src.remaining() > self.most) {
+            return Err(Errno::EINVAL);
+        }
+        let mut text = vec![0; src.remaining().min(self.most)];
         let n = src.get(&mut text)?;
         take(&text[..n])?;
         Ok((n, pos + n as u64))

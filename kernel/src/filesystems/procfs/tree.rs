@@ -14,6 +14,7 @@ use super::text::TextFile;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{DirSink, File};
+use crate::net::filter;
 use crate::process;
 use crate::time::{self, NS_PER_SEC};
 use crate::vfs::inode::dt;
@@ -30,6 +31,8 @@ struct Item {
 enum Fixed {
     Dir(&'static [Item]),
     Text(fn() -> Result<Vec<u8>>),
+    /// For the superuser: what one write takes is the whole content.
+    Control(fn() -> Result<Vec<u8>>, fn(&[u8]) -> Result<()>, usize),
     Link(fn() -> Result<Vec<u8>>),
 }
 
@@ -43,6 +46,17 @@ const fn file(name: &'static str, make: fn() -> Result<Vec<u8>>) -> Item {
     Item {
         name,
         kind: Fixed::Text(make),
+    }
+}
+const fn control(
+    name: &'static str,
+    make: fn() -> Result<Vec<u8>>,
+    take: fn(&[u8]) -> Result<()>,
+    most: usize,
+) -> Item {
+    Item {
+        name,
+        kind: Fixed::Control(make, take, most),
     }
 }
 const fn link(name: &'static str, make: fn() -> Result<Vec<u8>>) -> Item {
@@ -71,6 +85,7 @@ static ROOT: &[Item] = &[
 
 static NET: &[Item] = &[
     file("dev", net::dev),
+    control("firewall", filter::text, filter::replace, filter::MAX_TEXT),
     file("icmp", net::icmp),
     file("if_inet6", net::if_inet6),
     file("pnp", net::pnp),
@@ -159,6 +174,7 @@ impl Node {
             Node::Fixed(item) => match item.kind {
                 Fixed::Dir(_) => abi::S_IFDIR | 0o555,
                 Fixed::Text(_) => abi::S_IFREG | 0o444,
+                Fixed::Control(..) => abi::S_IFREG | 0o600,
                 Fixed::Link(_) => abi::S_IFLNK | 0o777,
             },
             Node::Process(_) => abi::S_IFDIR | 0o555,
@@ -448,6 +464,10 @@ impl Inode for ProcInode {
         let (make, take): (super::text::Make, Option<super::text::Take>) = match &self.node {
             Node::Fixed(item) => match item.kind {
                 Fixed::Text(make) => (Box::new(make), None),
+                Fixed::Control(make, take, most) => {
+                    let file = TextFile::new(path.clone(), Box::new(make), Some(Box::new(take)));
+                    return Ok(Some(Arc::new(file.taking_whole(most))));
+                }
                 _ => return Ok(None),
             },
             Node::Item(who, index) => {

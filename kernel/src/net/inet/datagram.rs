@@ -312,14 +312,6 @@ impl Socket for DatagramSocket {
         packet.resize(total, 0);
         ip.emit(&mut packet[..], &ChecksumCapabilities::default());
         self.encode(from, own, remote, src, &mut packet[header..])?;
-        self.receiver.note_sent(IpEndpoint {
-            port: if self.takes == Takes::Udp {
-                remote.port
-            } else {
-                0
-            },
-            ..remote
-        });
         netif.send_packet(packet)?;
         Ok(len)
     }

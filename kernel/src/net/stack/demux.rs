@@ -20,6 +20,7 @@ use super::table::{self, Datagram, Takes};
 use super::{Netif, State, flow, instant, new_tcp};
 use crate::error::Errno;
 use crate::net::device::Packet;
+use crate::net::filter::{self, Verdict};
 use crate::sched::WaitQueue;
 use crate::time::now_ns;
 
@@ -118,17 +119,19 @@ impl State {
             self.fragment(netif, packet);
             return;
         }
-        if !super::super::filter::allows(netif, &headers, packet.bytes()) {
-            let (at, _) = headers.payload;
-            let known = headers.protocol == IpProtocol::Tcp
-                && ports(&packet.bytes()[at..headers.payload.1]).is_some_and(|(src, dst)| {
-                    self.keys.contains_key(&FlowKey {
-                        local: IpEndpoint::new(headers.to, dst),
-                        remote: IpEndpoint::new(headers.from, src),
-                    })
-                });
-            if !known {
+        let keys = &self.keys;
+        let is_open = |key: &FlowKey| keys.contains_key(key);
+        let asks = self.dhcp.is_some();
+        match filter::incoming(netif, &headers, packet.bytes(), asks, is_open) {
+            Verdict::Allow => {}
+            Verdict::Drop => {
                 count(&netif.counters.rx_dropped, 1);
+                return;
+            }
+            Verdict::Reject => {
+                // smoltcp answers what is for nobody: a reset, or "unreachable".
+                count(&netif.counters.rx_dropped, 1);
+                self.ingest(packet, None);
                 return;
             }
         }
@@ -148,8 +151,8 @@ impl State {
             return;
         };
         if let Some(headers) = parse_ip(&bytes, 0)
-            && super::super::filter::allows(netif, &headers, &bytes)
             && headers.protocol != IpProtocol::Tcp
+            && filter::incoming(netif, &headers, &bytes, false, |_| false) == Verdict::Allow
         {
             // Nobody answers for it: smoltcp took it as handled.
             self.deliver_datagram(netif, headers, &bytes, false);
@@ -370,29 +373,36 @@ fn give(
     !receivers.is_empty()
 }
 
-/// An ICMP error quotes the packet it is about: tells the socket that sent it.
-fn unreachable(quoted: &[u8]) {
+/// What an ICMP error quotes of the packet it is about: its ends, its protocol, and where
+/// that begins.
+pub fn quoted(quote: &[u8]) -> Option<(IpAddress, IpAddress, u8, usize)> {
     // The quote may be cut: only headers are read, and not by `parse_ip`.
-    let (from, to, protocol, at) = match quoted.first().map(|b| b >> 4) {
-        Some(4) if quoted.len() >= 28 => {
-            let addr =
-                |i: usize| IpAddress::v4(quoted[i], quoted[i + 1], quoted[i + 2], quoted[i + 3]);
-            let at = usize::from(quoted[0] & 15) * 4;
-            (addr(12), addr(16), quoted[9], at)
+    match quote.first().map(|b| b >> 4) {
+        Some(4) if quote.len() >= 28 => {
+            let addr = |i: usize| IpAddress::v4(quote[i], quote[i + 1], quote[i + 2], quote[i + 3]);
+            let at = usize::from(quote[0] & 15) * 4;
+            Some((addr(12), addr(16), quote[9], at))
         }
-        Some(6) if quoted.len() >= 48 => {
+        Some(6) if quote.len() >= 48 => {
             let addr = |i: usize| {
                 let mut b = [0; 16];
-                b.copy_from_slice(&quoted[i..i + 16]);
+                b.copy_from_slice(&quote[i..i + 16]);
                 IpAddress::Ipv6(b.into())
             };
-            (addr(8), addr(24), quoted[6], 40)
+            Some((addr(8), addr(24), quote[6], 40))
         }
-        _ => return,
+        _ => None,
+    }
+}
+
+/// An ICMP error came: tells the socket that sent what it quotes.
+fn unreachable(quote: &[u8]) {
+    let Some((from, to, protocol, at)) = quoted(quote) else {
+        return;
     };
     const UDP: u8 = 17;
     if protocol == UDP
-        && let Some((src, dst)) = quoted.get(at..).and_then(ports)
+        && let Some((src, dst)) = quote.get(at..).and_then(ports)
     {
         table::report_unreachable(Takes::Udp, with_port(from, src), with_port(to, dst));
     }

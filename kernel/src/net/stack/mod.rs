@@ -39,7 +39,7 @@ use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
 use crate::time::{NS_PER_SEC, Timer, TimerCallback, now_ns};
 use config::Config;
-pub use demux::{Headers, ports};
+pub use demux::{Headers, parse_ip, ports, quoted};
 use flow::{Accepted, Flow, FlowId, FlowKey, Kind, Stage, Status, bit};
 pub use port::Counters;
 use port::Port;
@@ -473,6 +473,7 @@ impl Netif {
         status: Arc<Status>,
         prepare: impl FnOnce(&mut tcp::Socket<'static>),
     ) -> Result<FlowId> {
+        super::filter::connecting(self, &key)?;
         let limits = flow::buffers(buffers, self.nr_flows.load(Ordering::Relaxed));
         let mut socket = new_tcp(limits);
         prepare(&mut socket);
@@ -535,6 +536,7 @@ impl Netif {
         if packet.len() > mtu && (packet.len() > 4096 || packet[0] >> 4 != 4) {
             return Err(Errno::EMSGSIZE);
         }
+        super::filter::outgoing(self, &packet)?;
         let mut state = self.state.lock();
         if state.nr_pending >= MAX_PENDING {
             return Err(Errno::ENOBUFS);

@@ -285,16 +285,11 @@ pub struct Receiver {
     /// Datagrams that found no room.
     pub dropped: AtomicUsize,
     error: AtomicU16,
-    /// Where it sent last, for the packet filter; the oldest goes first.
-    sent_to: SpinLock<VecDeque<IpEndpoint>>,
     /// Nothing is read any more.
     pub shut: AtomicBool,
     /// Woken when a datagram or an error came.
     pub readers: Arc<WaitQueue>,
 }
-
-/// Peers that a receiver remembers.
-const PEERS: usize = 16;
 
 /// What a datagram costs beside its bytes.
 const OVERHEAD: usize = 256;
@@ -318,25 +313,9 @@ impl Receiver {
             limit: AtomicUsize::new(limit),
             dropped: AtomicUsize::new(0),
             error: AtomicU16::new(0),
-            sent_to: SpinLock::new(Rank::Leaf, VecDeque::with_capacity(PEERS)),
             shut: AtomicBool::new(false),
             readers: Arc::new(WaitQueue::new()),
         })
-    }
-    /// Remembers that its socket sends to `to`.
-    pub fn note_sent(&self, to: IpEndpoint) {
-        let mut sent = self.sent_to.lock();
-        if sent.contains(&to) {
-            return;
-        }
-        if sent.len() == PEERS {
-            sent.pop_front();
-        }
-        sent.push_back(to);
-    }
-    /// Whether its socket sent to `to` of late, or is connected to it.
-    pub fn has_sent_to(&self, to: IpEndpoint) -> bool {
-        self.ends.lock().remote == Some(to) || self.sent_to.lock().contains(&to)
     }
     /// Queues a datagram; drops it when there is no room, as UDP may.
     pub fn push(&self, datagram: Datagram) {

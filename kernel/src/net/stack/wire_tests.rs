@@ -24,6 +24,7 @@ use crate::net::inet::{Family, Name, Owner, write_name};
 use crate::net::stack::table::Takes;
 use crate::net::{MsgFlags, Outgoing, Socket, of_file};
 use crate::vm::{IoDest, IoSource};
+use oxbow_firewall::RuleSet;
 
 const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
@@ -287,6 +288,7 @@ fn udp_buffer() -> udp::PacketBuffer<'static> {
 /// One test, because the interfaces are the machine's.
 #[test]
 fn a_card_gets_a_lease_and_talks() {
+    filter::start(true);
     let mut pair = Pair::new();
     let netif = pair.netif.clone();
     config::bring_up(&netif);
@@ -374,12 +376,39 @@ fn a_card_gets_a_lease_and_talks() {
     // Nobody but SSH is let in.
     let refused = incoming(&mut pair, 7002);
     assert_eq!(refused, tcp::State::SynSent);
-    filter::set_rules(filter::defaults());
     let server = open(TcpSocket::new(Family::V4, OWNER));
     socket(&server).bind(&name(OURS, 22)).unwrap();
     socket(&server).listen(1).unwrap();
     assert_eq!(incoming(&mut pair, 22), tcp::State::Established);
     assert!(socket(&server).accept(&server).is_ok());
+
+    // A rule that rejects answers with a reset; one that denies is silent; and a text that is
+    // wrong changes nothing.
+    let rules = RuleSet::parse("allow tcp 22\nreject tcp 7003").unwrap();
+    filter::install(rules);
+    assert_eq!(incoming(&mut pair, 7003), tcp::State::Closed);
+    assert_eq!(incoming(&mut pair, 7004), tcp::State::SynSent);
+    assert!(filter::show().contains("in reject tcp 7003 # packets 1 "));
+
+    // What programs send is judged, too.
+    filter::install(RuleSet::parse("out deny tcp 9\nout reject tcp 10\nout deny udp").unwrap());
+    for (port, error) in [(9, Errno::EPERM), (10, Errno::ECONNREFUSED)] {
+        let client = open(TcpSocket::new(Family::V4, OWNER));
+        let got = socket(&client).connect(&client, &name(PEER, port));
+        assert_eq!(got, Err(error));
+    }
+    let with = Outgoing {
+        address: Some(&to),
+        ..Outgoing::default()
+    };
+    let got = socket(&asking).send(
+        &asking,
+        &mut IoSource::kernel(b"x"),
+        MsgFlags::default(),
+        with,
+    );
+    assert_eq!(got, Err(Errno::EPERM));
+    filter::start(true);
 }
 
 /// What becomes of the peer's connection to our `port`.
