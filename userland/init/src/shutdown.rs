@@ -10,10 +10,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::console;
-use crate::services::FAREWELL;
 
-/// How long processes get to end by themselves.
-const GRACE: Duration = Duration::from_secs(5);
+/// The signals that end a process in good order: a shell ignores SIGTERM, and
+/// a stopped process must wake up to end.
+const FAREWELL: [Signal; 3] = [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCONT];
+
+/// How long services get to end; and after them, whatever else runs.
+pub const GRACE: Duration = Duration::from_secs(5);
 /// How long to wait for what was killed to be gone.
 const KILL_WAIT: Duration = Duration::from_secs(2);
 
@@ -25,14 +28,24 @@ pub enum Goal {
     Halt,
 }
 
-/// Takes the system down; does not return.
+impl Goal {
+    fn what(self) -> &'static str {
+        match self {
+            Self::PowerOff => "powering off",
+            Self::Reboot => "rebooting",
+            Self::Halt => "halting",
+        }
+    }
+}
+
+/// Tells whoever looks at the console.
+pub fn announce(goal: Goal) {
+    eprintln!("\ninit: {}", goal.what());
+}
+
+/// Ends what the services' end has left and takes the system down; does not
+/// return.
 pub fn run(goal: Goal) -> ! {
-    let what = match goal {
-        Goal::PowerOff => "powering off",
-        Goal::Reboot => "rebooting",
-        Goal::Halt => "halting",
-    };
-    eprintln!("\ninit: {what}");
     for signal in FAREWELL {
         signal_all(signal);
     }
@@ -51,7 +64,8 @@ pub fn run(goal: Goal) -> ! {
     };
     let Err(error) = reboot(mode);
     eprintln!(
-        "init: {what} failed: {}; it is safe to turn the machine off",
+        "init: {} failed: {}; it is safe to turn the machine off",
+        goal.what(),
         error.desc()
     );
     loop {
@@ -90,7 +104,7 @@ fn wait_for_end(limit: Duration) -> bool {
 }
 
 /// sigtimedwait(2): the next of `signals`, or `EAGAIN` after `limit`.
-pub fn wait_for_signal(signals: &SigSet, limit: Duration) -> nix::Result<Signal> {
+fn wait_for_signal(signals: &SigSet, limit: Duration) -> nix::Result<Signal> {
     let timeout = nix::libc::timespec {
         tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: limit.subsec_nanos().into(),

@@ -5,6 +5,7 @@ mod archive;
 mod differ;
 mod dmesg;
 mod dump;
+mod logger;
 mod memory;
 mod mounts;
 mod pager;
@@ -47,6 +48,7 @@ pub const APPLETS: &[Applet] = applets![
     "hexdump" => dump::hexdump,
     "killall" => signals::killall,
     "less" => pager::less,
+    "logger" => logger::logger,
     "lsof" => memory::lsof,
     "more" => pager::more,
     "mount" => mounts::mount,
