@@ -2,13 +2,15 @@
 #
 # Settings, as environment or `make qemu CPUS=4`:
 #   FIRMWARE=bios|uefi  CPUS=2  MEMORY=256 (MiB)  CPU=max  ACCEL=kvm|tcg  IMAGE=dist/oxbow.qcow2   for qemu, qemu-sdl, debug
+#   SSH_PORT=2222   for qemu, ssh   SSH_WAIT=20 (seconds)   for ssh
+#   RELEASE=1   an image that trusts no key, dist/oxbow-release.qcow2
 #   OXBOW_HOME=~/.cache/oxbow   toolchain, and userland binaries by the hash of what they are built from
 .DEFAULT_GOAL := help
-.PHONY: help setup all image qemu qemu-sdl debug drop test-all test-unit test-integration bench fmt lint ci-local clean
+.PHONY: help setup all image qemu ssh qemu-sdl debug drop test-all test-unit test-integration bench fmt lint ci-local clean
 MAKEFLAGS += --no-print-directory
 
 # Settings given on make's command line reach the scripts.
-export FIRMWARE CPUS MEMORY CPU ACCEL IMAGE OXBOW_HOME FILE DEST TEST ROW QUICK ROUNDS ONLY
+export FIRMWARE CPUS MEMORY CPU ACCEL IMAGE OXBOW_HOME FILE DEST TEST RELEASE SSH_PORT SSH_WAIT CMD ROW QUICK ROUNDS ONLY
 
 help: ## print these verbs
 	@build/help.sh Makefile
@@ -19,11 +21,14 @@ setup: ## install what is missing to build, boot and test; the other verbs do it
 all: ## build kernel, loader and userland
 	@build/all.sh
 
-image: ## build everything and make dist/oxbow.qcow2
+image: ## build everything and make dist/oxbow.qcow2; RELEASE=1: one that trusts no key, dist/oxbow-release.qcow2
 	@build/image.sh
 
 qemu: ## boot the image to a shell in this terminal (Ctrl-A X leaves)
 	@build/qemu.sh console
+
+ssh: ## log in to the guest that `make qemu` runs, or run a command in it: make ssh CMD='uname -a'
+	@build/ssh.sh $(if $(CMD),"$$CMD")
 
 qemu-sdl: ## boot the image in a window, with the serial console in this terminal
 	@build/qemu.sh window

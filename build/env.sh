@@ -8,7 +8,14 @@ set -euo pipefail
 TAG=oxbow
 DIST=$OXBOW_TOP/dist
 TARGET=${CARGO_TARGET_DIR:-$OXBOW_TOP/target}
-IMAGE=${IMAGE:-$DIST/oxbow.qcow2}
+case ${RELEASE:-} in
+1) IMAGE_MADE=$DIST/oxbow-release.qcow2 ;;
+'' | 0) IMAGE_MADE=$DIST/oxbow.qcow2 RELEASE= ;;
+*) die "RELEASE is 1 or nothing, not '$RELEASE'." ;;
+esac
+IMAGE=${IMAGE:-$IMAGE_MADE}
+# The key pair that a development image trusts.
+SSH_KEY=$DIST/ssh/id_ed25519
 
 NONE=x86_64-unknown-none
 UEFI=x86_64-unknown-uefi

@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Builds everything and makes dist/oxbow.qcow2, when what it is made of has changed.
+# Builds everything and makes dist/oxbow.qcow2, when what it is made of has changed. With RELEASE=1 in the environment it
+# makes dist/oxbow-release.qcow2, which is the same less the development key: nobody can log in to it.
 # Usage: image.sh [--keep-changes]
 #
 # An image that was written to since (by a guest, or by `make drop`) is made anew, so that `make image` and the tests have a
 # fresh one. --keep-changes leaves it alone as long as its inputs stay the same: that is what `make qemu` wants.
 . "$(dirname "$0")/env.sh"
-image=$DIST/oxbow.qcow2
-stamp=$DIST/parts/image.stamp
+image=$IMAGE_MADE
+stamp=$DIST/parts/$(basename "$image" .qcow2).stamp
 limit=$((12500 * 1000)) # bytes the compressed image may have
 
 "$OXBOW_TOP/build/all.sh"
+[ -n "$RELEASE" ] || "$OXBOW_TOP/build/key.sh"
 
 parts=("$DIST"/parts/{kernel,loader.bios,oxbow-image})
 [ ! -f "$DIST/parts/loader.uefi" ] || parts+=("$DIST/parts/loader.uefi")
 inputs() {
     sha256sum "${parts[@]}" | cut -d' ' -f1
     readlink "$DIST/parts/userland"
+    if [ -n "$RELEASE" ]; then echo release; else cat "$SSH_KEY.pub"; fi
     git ls-files -co --exclude-standard -- userland/rootfs build/rootfs.list build/stage.sh build/cmdline | while read -r file; do
         if [ -L "$file" ]; then readlink "$file"; elif [ -f "$file" ]; then sha256sum "$file" && test -x "$file" && echo x; fi
     done || true

@@ -12,7 +12,7 @@ how=${1:-console}
 firmware=${FIRMWARE:-bios}
 
 ensure build run
-if [ "$IMAGE" = "$DIST/oxbow.qcow2" ]; then
+if [ "$IMAGE" = "$IMAGE_MADE" ]; then
     # An image that a guest or `make drop` has written to stays as it is while what it was built from stays the same.
     "$OXBOW_TOP/build/image.sh" --keep-changes
 fi

@@ -44,6 +44,13 @@ while read -r kind path argument rest; do
     [ -z "$rest" ] || die "$list:$number: '$rest' is one word too many."
 done <"$list"
 
+# Whom the image lets in: a release image nobody.
+if [ -z "$RELEASE" ]; then
+    mkdir -p "$root/root/.ssh"
+    chmod 700 "$root/root/.ssh"
+    install -m 600 "$SSH_KEY.pub" "$root/root/.ssh/authorized_keys"
+fi
+
 # Applets; a program of that name that stands there already wins.
 while read -r applet; do
     [ -n "$applet" ] || continue

@@ -82,6 +82,7 @@ for purpose in "$@"; do
         want musl-gcc musl-tools "compiles the C parts of userland crates against musl"
         want mke2fs e2fsprogs "makes and checks the root filesystem"
         want qemu-img qemu-utils "writes the qcow2 image"
+        want ssh-keygen openssh-client "makes the key that development images trust"
         want curl curl "fetches Rust where its server answers, and test programs"
         want /etc/ssl/certs/ca-certificates.crt ca-certificates "lets downloads be checked"
         want git git "lists the files that go into an image"
@@ -89,6 +90,7 @@ for purpose in "$@"; do
     run)
         want qemu-system-x86_64 qemu-system-x86 "boots the image"
         want "/usr/share/OVMF/OVMF_CODE*.fd" ovmf "UEFI firmware for QEMU"
+        want ssh openssh-client "logs in to the guest"
         ;;
     test)
         want_static busybox busybox-static "a program of others that the tests run inside Oxbow"
