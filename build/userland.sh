@@ -6,7 +6,7 @@
 # resolved crates, our own sources, profile and flags, and the compiler.
 . "$(dirname "$0")/env.sh"
 
-PROGRAMS=(oxbow-init oxsh oxbox)
+PROGRAMS=(oxbow-init oxsh oxbox oxsshd)
 KEEP=8 # builds to keep; the oldest unused ones go
 cache=$OXBOW_HOME/userland
 

@@ -302,6 +302,32 @@ impl Encrypted {
         }
     }
 
+    /// Takes received data off the channel's window. A peer that sends more than its window breaks the protocol
+    /// (RFC 4254, 5.2).
+    pub fn spend_window(&mut self, channel: ChannelId, amount: usize) -> Result<(), crate::Error> {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            let amount = u32::try_from(amount).map_err(|_| crate::Error::Inconsistent)?;
+            channel.sender_window_size = channel
+                .sender_window_size
+                .checked_sub(amount)
+                .ok_or(crate::Error::Inconsistent)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the peer send `amount` bytes more on the channel.
+    pub fn grow_window(&mut self, channel: ChannelId, amount: u32) -> Result<(), crate::Error> {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.sender_window_size = channel.sender_window_size.saturating_add(amount);
+            push_packet!(self.write, {
+                self.write.push(msg::CHANNEL_WINDOW_ADJUST);
+                channel.recipient_channel.encode(&mut self.write)?;
+                amount.encode(&mut self.write)?;
+            });
+        }
+        Ok(())
+    }
+
     pub fn adjust_window_size(
         &mut self,
         channel: ChannelId,

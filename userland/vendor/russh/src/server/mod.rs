@@ -83,6 +83,10 @@ pub struct Config {
     pub window_size: u32,
     /// The maximal size of a single packet.
     pub maximum_packet_size: u32,
+    /// Whether a channel's receive window is given back as its data arrives (the default) or only by
+    /// [`Handle::adjust_window`], when the application has consumed the data. Only the latter bounds what
+    /// [`Handler::data`] has to keep while its consumer is slow.
+    pub auto_adjust_window: bool,
     /// Buffer size for each channel (a number of unprocessed messages to store before propagating backpressure to the TCP stream)
     pub channel_buffer_size: usize,
     /// Internal event buffer size
@@ -117,6 +121,7 @@ impl Default for Config {
             certificates: Vec::new(),
             window_size: 2097152,
             maximum_packet_size: 32768,
+            auto_adjust_window: true,
             channel_buffer_size: 100,
             event_buffer_size: 10,
             limits: Limits::default(),

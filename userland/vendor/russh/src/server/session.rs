@@ -84,6 +84,10 @@ pub enum Msg {
         language_tag: String,
     },
     Channel(ChannelId, ChannelMsg),
+    AdjustWindow {
+        id: ChannelId,
+        amount: u32,
+    },
     ChannelOpenReply {
         pending: PendingChannelOpen,
         result: Result<(), ChannelOpenFailure>,
@@ -147,6 +151,14 @@ impl Handle {
                 Msg::Channel(_, ChannelMsg::ExtendedData { data, .. }) => data,
                 _ => unreachable!(),
             })
+    }
+
+    /// Let the peer send `amount` bytes more on a channel, because that many have been consumed. For sessions whose
+    /// [`Config::auto_adjust_window`] is false.
+    pub fn adjust_window(&self, id: ChannelId, amount: u32) -> Result<(), ()> {
+        self.priority_sender
+            .send(Msg::AdjustWindow { id, amount })
+            .map_err(|_| ())
     }
 
     /// Send EOF to the session referenced by this handler.
@@ -508,6 +520,8 @@ impl Session {
             }
             Msg::Channel(id, ChannelMsg::Close) => {
                 self.close(id)?;
+                // The peer's own close finds the channel gone and removes nothing.
+                self.channels.remove(&id);
             }
             Msg::Channel(id, ChannelMsg::Success) => {
                 self.channel_success(id)?;
@@ -616,6 +630,11 @@ impl Session {
             } => {
                 self.common
                     .disconnect(reason, &description, &language_tag)?;
+            }
+            Msg::AdjustWindow { id, amount } => {
+                if let Some(enc) = self.common.encrypted.as_mut() {
+                    enc.grow_window(id, amount)?;
+                }
             }
             Msg::ChannelOpenReply { pending, result } => {
                 self.finalize_channel_open_reply(pending, result)?;

@@ -1,0 +1,648 @@
+//! What the library asks for one connection: authentication goes to [`Authenticator`], channels to [`Channels`],
+//! sessions to `session`, listeners to `forward`. Nothing here waits for a program or another machine.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use russh::server::{
+    Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey,
+};
+use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
+
+use crate::channels::Channels;
+use crate::config::Config;
+use crate::forward::{self, Listeners};
+use crate::log::{error, info};
+use crate::login::{Authenticator, Login};
+use crate::pattern;
+use crate::report::{Event, Report};
+use crate::session::process::{self, Addresses, Program};
+use crate::session::pty::{self, Size};
+use crate::session::stream::{Endpoint, Kind};
+use crate::session::{run_on_pipes, run_on_terminal, signal_number};
+
+/// Variables that one session may set, and their total size.
+const MAX_ENV: usize = 128;
+const MAX_ENV_BYTES: usize = 32 << 10;
+
+pub struct Connection {
+    config: Arc<Config>,
+    addresses: Addresses,
+    report: Report,
+    banner: Option<String>,
+    authenticator: Authenticator,
+    login: Option<Login>,
+    channels: Channels,
+    listeners: Listeners,
+}
+
+type Opened = russh::Channel<Msg>;
+
+impl Connection {
+    pub fn new(
+        config: Arc<Config>,
+        addresses: Addresses,
+        report: Report,
+        banner: Option<String>,
+    ) -> Connection {
+        Connection {
+            authenticator: Authenticator::new(config.clone(), addresses, report.clone()),
+            config,
+            addresses,
+            report,
+            banner,
+            login: None,
+            channels: Channels::default(),
+            listeners: Listeners::default(),
+        }
+    }
+
+    /// Starts a session's program and the task that serves it. False when that cannot be done.
+    fn start(&mut self, id: ChannelId, program: Program, session: &mut Session) -> bool {
+        let Some(login) = self.login.clone() else {
+            return false;
+        };
+        let Some((terminal, client_env)) = self
+            .channels
+            .session(id, |state| {
+                let first = !std::mem::replace(&mut state.started, true);
+                first.then(|| (state.terminal.take(), std::mem::take(&mut state.env)))
+            })
+            .flatten()
+        else {
+            return false;
+        };
+        let Some(channel) = self.channels.get(id, &session.handle()) else {
+            return false;
+        };
+
+        let (program, mut own_env) = self.force(program, &login);
+        if let Some(path) = self.listeners.agent_path() {
+            own_env.push(("SSH_AUTH_SOCK".into(), path.display().to_string()));
+        }
+        let mut greeting = String::new();
+        let program = match process::nologin(&login.account) {
+            Some(text) => {
+                greeting = text;
+                Program::Command(b"exit 254".to_vec())
+            }
+            None => program,
+        };
+        if let Some(terminal) = &terminal {
+            own_env.push(("SSH_TTY".into(), terminal.name.clone()));
+            own_env.push(("TERM".into(), terminal.term.clone()));
+            if self.config.print_motd
+                && matches!(program, Program::LoginShell)
+                && !login.account.home.join(".hushlogin").exists()
+            {
+                greeting += &process::read_text("/etc/motd".as_ref());
+            }
+        }
+        let key_env: &[_] = if self.config.permit_user_environment {
+            &login.options.environment
+        } else {
+            &[]
+        };
+        let env = process::environment(
+            &login.account,
+            self.addresses,
+            &client_env,
+            key_env,
+            &own_env,
+        );
+        let (child, pipes) = match process::start(&program, &login.account, &env, terminal.as_ref())
+        {
+            Ok(started) => started,
+            Err(error) => {
+                error!("starting a session's program: {error}");
+                return false;
+            }
+        };
+        let group = child.id().and_then(|id| i32::try_from(id).ok());
+        match (terminal, pipes) {
+            (Some(terminal), _) => {
+                drop(terminal.slave);
+                let master = match Endpoint::new(terminal.master, Kind::Terminal) {
+                    Ok(master) => Arc::new(master),
+                    Err(error) => {
+                        error!("terminal of a session: {error}");
+                        return false;
+                    }
+                };
+                self.channels.session(id, |state| {
+                    state.screen = Some(master.clone());
+                    state.process_group = group;
+                });
+                self.channels
+                    .run(id, run_on_terminal(channel, child, master, greeting));
+            }
+            (None, Some(pipes)) => {
+                self.channels
+                    .session(id, |state| state.process_group = group);
+                self.channels.run(id, async move {
+                    if !greeting.is_empty() {
+                        channel.send(greeting.into(), Some(1)).await;
+                    }
+                    run_on_pipes(channel, child, pipes).await;
+                });
+            }
+            (None, None) => return false,
+        }
+        true
+    }
+
+    /// Puts the command that key or configuration force in the place of what the client wants.
+    fn force(&self, program: Program, login: &Login) -> (Program, Vec<(String, String)>) {
+        // The administrator's comes before the key's.
+        let Some(forced) = self
+            .config
+            .force_command
+            .as_ref()
+            .or(login.options.command.as_ref())
+        else {
+            return (program, Vec::new());
+        };
+        let mut env = Vec::new();
+        let original = match program {
+            Program::Command(line) => Some(String::from_utf8_lossy(&line).into_owned()),
+            Program::Sftp(_) => self.config.subsystem("sftp").map(String::from),
+            Program::LoginShell => None,
+        };
+        if let Some(original) = original {
+            // No variable of the environment can hold a NUL.
+            env.push(("SSH_ORIGINAL_COMMAND".into(), original.replace('\0', "")));
+        }
+        (program_of(forced), env)
+    }
+
+    fn answer(&self, id: ChannelId, done: bool, session: &mut Session) -> Result<(), Error> {
+        if done {
+            session.channel_success(id)
+        } else {
+            session.channel_failure(id)
+        }
+    }
+
+    fn may_forward(&self) -> bool {
+        self.login
+            .as_ref()
+            .is_some_and(|login| login.options.port_forwarding)
+    }
+
+    /// Accepts a channel once `connect` has a socket for it, and relays.
+    fn open_to(
+        &mut self,
+        opened: Opened,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+        connect: impl Future<Output = std::io::Result<OwnedFd>> + Send + 'static,
+    ) {
+        let channel = self.channels.attach(opened, &session.handle());
+        self.channels.run(channel.id, async move {
+            match connect.await {
+                Ok(socket) => {
+                    reply.accept().await;
+                    channel.relay(socket).await;
+                }
+                Err(error) => {
+                    let reason = ChannelOpenFailure::Other {
+                        code: 2,
+                        reason: error.to_string(),
+                    };
+                    reply.reject(reason).await;
+                }
+            }
+        });
+    }
+}
+
+/// What a forced command or a subsystem's command stands for.
+fn program_of(command: &str) -> Program {
+    let mut words = command.split_ascii_whitespace().map(String::from);
+    match words.next().as_deref() {
+        Some("internal-sftp") => Program::Sftp(words.collect()),
+        _ => Program::Command(command.as_bytes().to_vec()),
+    }
+}
+
+impl Handler for Connection {
+    type Error = Error;
+
+    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
+        Ok(self.banner.clone())
+    }
+
+    async fn auth_none(&mut self, user: &str) -> Result<Auth, Error> {
+        Ok(self.authenticator.none(user))
+    }
+
+    async fn auth_password(&mut self, user: &str, password: &str) -> Result<Auth, Error> {
+        Ok(self
+            .authenticator
+            .password(user, password, "password")
+            .await)
+    }
+
+    async fn auth_keyboard_interactive<'a>(
+        &'a mut self,
+        user: &str,
+        _submethods: &str,
+        response: Option<Response<'a>>,
+    ) -> Result<Auth, Error> {
+        if !self.config.kbd_interactive_authentication {
+            return Ok(self
+                .authenticator
+                .password(user, "", "keyboard-interactive")
+                .await);
+        }
+        let Some(mut response) = response else {
+            return Ok(Auth::Partial {
+                name: "".into(),
+                instructions: "".into(),
+                prompts: vec![("Password: ".into(), false)].into(),
+            });
+        };
+        let answer = response.next().unwrap_or_default();
+        let secret = String::from_utf8(answer.to_vec()).unwrap_or_default();
+        Ok(self
+            .authenticator
+            .password(user, &secret, "keyboard-interactive")
+            .await)
+    }
+
+    async fn auth_publickey_offered(
+        &mut self,
+        user: &str,
+        offer: PublicKeyOffer<'_>,
+    ) -> Result<Auth, Error> {
+        Ok(self
+            .authenticator
+            .key_offered(user, offer.public_key, offer.algorithm)
+            .await)
+    }
+
+    async fn auth_publickey(
+        &mut self,
+        user: &str,
+        key: VerifiedPublicKey<'_>,
+    ) -> Result<Auth, Error> {
+        Ok(self
+            .authenticator
+            .key_proved(user, key.public_key, key.algorithm)
+            .await)
+    }
+
+    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Error> {
+        let Some(login) = self.authenticator.login() else {
+            return Err(Error::NotAuthenticated);
+        };
+        // SAFETY: a plain system call.
+        unsafe { libc::alarm(0) };
+        login.account.become_it().map_err(|error| {
+            error!("cannot become {}: {error}", login.account.name);
+            Error::IO(error)
+        })?;
+        self.report.send(Event::LoggedIn);
+        self.login = Some(login);
+        Ok(())
+    }
+
+    async fn channel_open_session(
+        &mut self,
+        channel: Opened,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        if self.login.is_none() || self.channels.nr_sessions() >= self.config.max_sessions {
+            reply
+                .reject(ChannelOpenFailure::Other {
+                    code: 1,
+                    reason: "open failed".into(),
+                })
+                .await;
+            return Ok(());
+        }
+        self.channels.attach_session(channel, &session.handle());
+        reply.accept().await;
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        channel: Opened,
+        host: &str,
+        port: u32,
+        _originator: &str,
+        _originator_port: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let permitted = self.config.tcp_forwarding.local
+            && self.may_forward()
+            && self
+                .login
+                .as_ref()
+                .is_some_and(|login| login.options.may_open(host, port));
+        let Some(number) = u16::try_from(port).ok().filter(|_| permitted) else {
+            info!(
+                "refused local port forward: originator {} target {host} port {port}",
+                self.addresses.peer.ip()
+            );
+            reply
+                .reject(ChannelOpenFailure::Other {
+                    code: 1,
+                    reason: "open failed".into(),
+                })
+                .await;
+            return Ok(());
+        };
+        let host = host.to_string();
+        self.open_to(channel, reply, session, async move {
+            forward::connect(&host, number).await
+        });
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Opened,
+        path: &str,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        // A key that is bound to some targets is bound to those.
+        let unbound = self
+            .login
+            .as_ref()
+            .is_some_and(|login| login.options.permit_open.is_empty());
+        if !self.config.stream_local_forwarding.local || !self.may_forward() || !unbound {
+            reply
+                .reject(ChannelOpenFailure::Other {
+                    code: 1,
+                    reason: "open failed".into(),
+                })
+                .await;
+            return Ok(());
+        }
+        let path = path.to_string();
+        self.open_to(channel, reply, session, async move {
+            forward::connect_unix(&path).await
+        });
+        Ok(())
+    }
+
+    async fn channel_open_confirmation(
+        &mut self,
+        id: ChannelId,
+        _max_packet_size: u32,
+        _window_size: u32,
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        self.channels.confirmed(id);
+        Ok(())
+    }
+
+    async fn data(
+        &mut self,
+        id: ChannelId,
+        data: &[u8],
+        _session: &mut Session,
+    ) -> Result<(), Error> {
+        self.channels.data(id, data);
+        Ok(())
+    }
+
+    async fn channel_eof(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        self.channels.end(id);
+        Ok(())
+    }
+
+    async fn channel_close(&mut self, id: ChannelId, _session: &mut Session) -> Result<(), Error> {
+        self.channels.close(id);
+        Ok(())
+    }
+
+    async fn pty_request(
+        &mut self,
+        id: ChannelId,
+        term: &str,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        modes: &[(Pty, u32)],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let permitted =
+            self.config.permit_tty && self.login.as_ref().is_some_and(|login| login.options.pty);
+        let free = self
+            .channels
+            .session(id, |state| state.terminal.is_none() && !state.started)
+            == Some(true);
+        if !permitted || !free || term.contains('\0') {
+            return session.channel_failure(id);
+        }
+        match pty::open(term, Size(columns, rows, width, height), modes) {
+            Ok(terminal) => {
+                self.channels
+                    .session(id, |state| state.terminal = Some(terminal));
+                session.channel_success(id)
+            }
+            Err(error) => {
+                error!("openpty: {error}");
+                session.channel_failure(id)
+            }
+        }
+    }
+
+    async fn window_change_request(
+        &mut self,
+        id: ChannelId,
+        columns: u32,
+        rows: u32,
+        width: u32,
+        height: u32,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let size = Size(columns, rows, width, height);
+        let done = self
+            .channels
+            .session(id, |state| match (&state.screen, &state.terminal) {
+                (Some(screen), _) => pty::resize(screen.descriptor(), size).is_ok(),
+                (None, Some(terminal)) => pty::resize(&terminal.master, size).is_ok(),
+                (None, None) => false,
+            });
+        self.answer(id, done == Some(true), session)
+    }
+
+    async fn env_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        value: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let accepted = self
+            .config
+            .accept_env
+            .iter()
+            .any(|known| pattern::matches(name, known))
+            && !name.contains(['=', '\0'])
+            && !value.contains('\0');
+        let done = accepted
+            && self.channels.session(id, |state| {
+                let used: usize = state
+                    .env
+                    .iter()
+                    .map(|(name, value)| name.len() + value.len())
+                    .sum();
+                let room =
+                    state.env.len() < MAX_ENV && used + name.len() + value.len() <= MAX_ENV_BYTES;
+                if room {
+                    state.env.push((name.to_string(), value.to_string()));
+                }
+                room
+            }) == Some(true);
+        self.answer(id, done, session)
+    }
+
+    async fn shell_request(&mut self, id: ChannelId, session: &mut Session) -> Result<(), Error> {
+        let done = self.start(id, Program::LoginShell, session);
+        self.answer(id, done, session)
+    }
+
+    async fn exec_request(
+        &mut self,
+        id: ChannelId,
+        command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let done =
+            !command.contains(&0) && self.start(id, Program::Command(command.to_vec()), session);
+        self.answer(id, done, session)
+    }
+
+    async fn subsystem_request(
+        &mut self,
+        id: ChannelId,
+        name: &str,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let done = match self.config.subsystem(name).map(program_of) {
+            Some(program) => self.start(id, program, session),
+            None => {
+                error!("subsystem request for {name} failed, subsystem not found");
+                false
+            }
+        };
+        self.answer(id, done, session)
+    }
+
+    async fn signal(
+        &mut self,
+        id: ChannelId,
+        signal: Sig,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let group = self
+            .channels
+            .session(id, |state| state.process_group)
+            .flatten();
+        let done = match (group, signal_number(&signal)) {
+            // SAFETY: a plain system call; without such a group it fails.
+            (Some(group), Some(number)) => unsafe { libc::killpg(group, number) == 0 },
+            _ => false,
+        };
+        self.answer(id, done, session)
+    }
+
+    async fn agent_request(
+        &mut self,
+        _id: ChannelId,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        let permitted = self.config.agent_forwarding
+            && self
+                .login
+                .as_ref()
+                .is_some_and(|login| login.options.agent_forwarding);
+        if !permitted {
+            return Ok(false);
+        }
+        let made = self
+            .listeners
+            .agent_socket(session.handle(), self.channels.clone());
+        if let Err(error) = &made {
+            error!("socket for the agent: {error}");
+        }
+        Ok(made.is_ok())
+    }
+
+    async fn tcpip_forward(
+        &mut self,
+        address: &str,
+        port: &mut u32,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        let permitted = self.config.tcp_forwarding.remote
+            && self.may_forward()
+            && self
+                .login
+                .as_ref()
+                .is_some_and(|login| login.options.may_listen(address, *port));
+        if !permitted {
+            info!("Server has disabled port forwarding.");
+            return Ok(false);
+        }
+        let (gateway, channels) = (self.config.gateway_ports, self.channels.clone());
+        match self
+            .listeners
+            .add_tcp(address, *port, gateway, session.handle(), channels)
+            .await
+        {
+            Ok(bound) => {
+                *port = bound;
+                Ok(true)
+            }
+            Err(error) => {
+                info!("bind [{address}]:{port}: {error}");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn cancel_tcpip_forward(
+        &mut self,
+        address: &str,
+        port: u32,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.listeners.remove_tcp(address, port))
+    }
+
+    async fn streamlocal_forward(
+        &mut self,
+        path: &str,
+        session: &mut Session,
+    ) -> Result<bool, Error> {
+        if !self.config.stream_local_forwarding.remote || !self.may_forward() {
+            return Ok(false);
+        }
+        let (unlink, channels) = (self.config.stream_local_unlink, self.channels.clone());
+        let made = self
+            .listeners
+            .add_unix(path, unlink, session.handle(), channels);
+        if let Err(error) = &made {
+            info!("unix_listener: cannot bind to path {path}: {error}");
+        }
+        Ok(made.is_ok())
+    }
+
+    async fn cancel_streamlocal_forward(
+        &mut self,
+        path: &str,
+        _session: &mut Session,
+    ) -> Result<bool, Error> {
+        Ok(self.listeners.remove_unix(path))
+    }
+}
