@@ -22,6 +22,7 @@ mod account;
 pub mod list;
 mod lock;
 pub mod mlfq;
+pub mod profile;
 #[cfg(target_os = "none")]
 mod reaper;
 #[cfg(target_os = "none")]

@@ -203,9 +203,10 @@ mod entries {
     extern "C" fn oxbow_interrupt(frame: &mut TrapFrame) {
         let vector = frame.orig_rax as u8;
         frame.orig_rax = u64::MAX;
-        percpu::note_interrupted(frame.from_user());
         crate::sync::preempt::raw::raise();
-        crate::sync::spin::in_interrupt(|| interrupt(vector));
+        percpu::interrupted_at(frame, || {
+            crate::sync::spin::in_interrupt(|| interrupt(vector));
+        });
         crate::sync::preempt::raw::lower_no_resched();
         // User mode is left to `oxbow_exit_to_user`. Kernel mode with interrupts on and
         // nothing held is preempted here.

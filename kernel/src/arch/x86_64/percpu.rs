@@ -2,6 +2,8 @@
 //!
 //! Assembly in `entry.rs` uses the first fields by offset; keep them in step.
 
+#[cfg(target_os = "none")]
+use super::trap_frame::TrapFrame;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
 /// Per-CPU data of layer 0. Higher layers keep theirs in `sync::percpu::PerCpu`.
@@ -116,19 +118,36 @@ pub fn current_ptr() -> *const () {
     ptr
 }
 
-/// Whether the interrupt that each CPU handles came in user mode.
-static INTERRUPTED_USER: [AtomicBool; super::MAX_CPUS] =
-    [const { AtomicBool::new(false) }; super::MAX_CPUS];
+/// The frame of the interrupt that each CPU handles; dangling when it handles none.
+#[cfg(target_os = "none")]
+static INTERRUPTED: [AtomicPtr<TrapFrame>; super::MAX_CPUS] =
+    [const { AtomicPtr::new(core::ptr::null_mut()) }; super::MAX_CPUS];
 
-/// Called first on every interrupt: where it came.
+/// Runs `handle`, which handles the interrupt that saved `frame`. Interrupts are off.
+#[cfg(target_os = "none")]
 #[inline]
-pub fn note_interrupted(from_user: bool) {
-    INTERRUPTED_USER[super::cpu_id()].store(from_user, Ordering::Relaxed);
+pub fn interrupted_at(frame: &TrapFrame, handle: impl FnOnce()) {
+    let current = &INTERRUPTED[super::cpu_id()];
+    current.store(core::ptr::from_ref(frame).cast_mut(), Ordering::Relaxed);
+    handle();
+    current.store(core::ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// Gives `look` what the interrupt that this CPU handles interrupted; `None` when it handles none.
+/// Interrupts are off.
+#[cfg(target_os = "none")]
+#[inline]
+pub fn interrupted<R>(look: impl FnOnce(&TrapFrame) -> R) -> Option<R> {
+    let frame = INTERRUPTED[super::cpu_id()].load(Ordering::Relaxed);
+    // SAFETY: null, or the frame that `interrupted_at` on this CPU borrows until it returns;
+    // handlers do not move to another CPU.
+    unsafe { frame.as_ref() }.map(look)
 }
 
 /// Whether the interrupt that this CPU handles came in user mode: for sampled CPU times.
 /// Interrupts are off.
+#[cfg(target_os = "none")]
 #[inline]
 pub fn interrupted_user() -> bool {
-    INTERRUPTED_USER[super::cpu_id()].load(Ordering::Relaxed)
+    interrupted(TrapFrame::from_user).unwrap_or(false)
 }

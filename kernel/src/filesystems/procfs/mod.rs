@@ -9,6 +9,7 @@ mod links;
 mod mounts;
 mod net;
 mod pid;
+mod profile;
 mod status;
 mod system;
 mod text;

@@ -9,6 +9,7 @@ use core::any::Any;
 use super::links::Link;
 use super::net;
 use super::pid::{self, Sub, What, Who};
+use super::profile;
 use super::system;
 use super::text::TextFile;
 use crate::abi;
@@ -75,6 +76,7 @@ static ROOT: &[Item] = &[
     link("mounts", || Ok(b"self/mounts".to_vec())),
     dir("net", NET),
     file("partitions", system::partitions),
+    control("profile", profile::text, profile::take, profile::MAX_TEXT),
     link("self", own_pid),
     file("stat", system::stat),
     dir("sys", SYS),
