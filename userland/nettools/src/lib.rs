@@ -3,21 +3,26 @@
 //!
 //! * [`ping`] over [`icmp`]: echo requests;
 //! * [`dig`], [`nslookup`], [`host`] over [`dns`]: questions to name servers;
+//! * [`wget`], [`curl`] over [`http`]: files from and to web servers;
 //! * [`nc`]: streams and datagrams by hand;
 //! * [`ntp`]: `ntpd -q` and `ntpdate`, the clock by SNTP.
 //!
 //! Not here: what configures interfaces and lists sockets.
 
 mod cli;
+pub mod curl;
 pub mod dig;
 mod dns;
 pub mod host;
+mod http;
 mod icmp;
 pub mod nc;
 pub mod nslookup;
 pub mod ntp;
 pub mod ping;
+mod progress;
 mod sys;
+pub mod wget;
 
 use std::ffi::OsString;
 
@@ -29,6 +34,7 @@ pub type Program = (&'static str, fn(Args) -> i32);
 
 /// Every program of this crate, sorted by name.
 pub const PROGRAMS: &[Program] = &[
+    ("curl", curl::main),
     ("dig", dig::main),
     ("host", host::main),
     ("nc", nc::main),
@@ -37,4 +43,5 @@ pub const PROGRAMS: &[Program] = &[
     ("ntpdate", ntp::ntpdate),
     ("ping", ping::ping),
     ("ping6", ping::ping6),
+    ("wget", wget::main),
 ];

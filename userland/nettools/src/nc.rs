@@ -459,7 +459,10 @@ struct Relay {
 
 impl Relay {
     fn send(&mut self) -> io::Result<()> {
-        match self.socket.send(&self.to_send) {
+        match self
+            .socket
+            .send_with_flags(&self.to_send, libc::MSG_NOSIGNAL)
+        {
             Ok(count) => {
                 self.to_send.drain(..count);
                 self.end_sending_when_due();
