@@ -51,6 +51,9 @@ if [ -z "$RELEASE" ]; then
     install -m 600 "$SSH_KEY.pub" "$root/root/.ssh/authorized_keys"
 fi
 
+# The certificate authorities that HTTPS clients trust.
+"$DIST/parts/oxbow-image" certificates "$root/etc/ssl/certs/ca-certificates.crt"
+
 # Applets; a program of that name that stands there already wins.
 while read -r applet; do
     [ -n "$applet" ] || continue

@@ -1,5 +1,6 @@
 //! Assembles the disk image, and puts files onto an existing one. See [`HELP`].
 
+mod certificates;
 mod disk;
 mod drop;
 mod error;
@@ -39,6 +40,9 @@ USAGE
       Replaces a file that is there, makes directories that are not, and repairs
       a file system that was not unmounted.
 
+  oxbow-image certificates FILE
+      Writes the certificate authorities that the image trusts to FILE, in PEM.
+
 HOW ITS INPUT IS BUILT
   cargo build -p oxbow-kernel      --profile kernel --target x86_64-unknown-none
       -> target/x86_64-unknown-none/kernel/oxbow-kernel
@@ -66,16 +70,12 @@ fn run() -> Result<()> {
     match args.next()? {
         Some(Value(verb)) if verb == "build" => disk::build(&build_options(args)?),
         Some(Value(verb)) if verb == "drop" => {
-            let mut paths = Vec::new();
-            while let Some(arg) = args.next()? {
-                match arg {
-                    Value(path) if paths.len() < 3 => paths.push(PathBuf::from(path)),
-                    _ => return Err(arg.unexpected().into()),
-                }
-            }
-            let [image, file, dest] = <[PathBuf; 3]>::try_from(paths)
-                .map_err(|_| Error::text("drop takes IMAGE FILE DEST"))?;
+            let [image, file, dest] = paths(args, "drop takes IMAGE FILE DEST")?;
             drop::put(&image, &file, &dest)
+        }
+        Some(Value(verb)) if verb == "certificates" => {
+            let [output] = paths(args, "certificates takes FILE")?;
+            certificates::write(&output)
         }
         Some(Long("help") | Short('h')) => {
             print!("{HELP}");
@@ -84,6 +84,18 @@ fn run() -> Result<()> {
         Some(arg) => Err(arg.unexpected().into()),
         None => Err(Error::text("say what to do; --help tells")),
     }
+}
+
+/// The `N` paths that must follow, or else `usage`.
+fn paths<const N: usize>(mut args: lexopt::Parser, usage: &str) -> Result<[PathBuf; N]> {
+    let mut paths = Vec::new();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Value(path) if paths.len() < N => paths.push(PathBuf::from(path)),
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    <[PathBuf; N]>::try_from(paths).map_err(|_| Error::text(usage))
 }
 
 fn build_options(mut args: lexopt::Parser) -> Result<disk::Options> {
