@@ -6,7 +6,7 @@
 # resolved crates, our own sources, profile and flags, and the compiler.
 . "$(dirname "$0")/env.sh"
 
-PROGRAMS=(oxbow-init oxsh oxbox oxsshd)
+PROGRAMS=(oxbow-init oxsh oxbox oxsshd oxsu)
 KEEP=8 # builds to keep; the oldest unused ones go
 cache=$OXBOW_HOME/userland
 
