@@ -468,7 +468,7 @@ mod tests {
             "f line 1: keyword StrictModes extra arguments at end of line|"
         );
         assert_eq!(
-            problem("Port 1\nPort x\nFoo"),
+            problem("Port 1\nPort x\nFoo y"),
             "f line 2: Badly formatted port number.|f line 3: Bad configuration option: Foo|"
         );
         // A second value has no effect and is checked all the same.
