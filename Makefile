@@ -6,7 +6,7 @@
 #   RELEASE=1   an image that trusts no key, dist/oxbow-release.qcow2
 #   OXBOW_HOME=~/.cache/oxbow   toolchain, and userland binaries by the hash of what they are built from
 .DEFAULT_GOAL := help
-.PHONY: help setup all image qemu ssh qemu-sdl debug drop test-all test-unit test-integration bench fmt lint ci-local clean
+.PHONY: help setup all image qemu ssh qemu-sdl debug drop test-all test-unit test-integration bench flame fmt lint ci-local clean
 MAKEFLAGS += --no-print-directory
 
 # Settings given on make's command line reach the scripts.
@@ -50,6 +50,9 @@ test-integration: ## tests that boot the image; TEST=name runs those whose name 
 
 bench: ## measure against Linux in the same VM; ROW=name runs one row, QUICK=1 all in under 3 minutes
 	@build/bench/bench.sh
+
+flame: ## draw where the time of a row goes: make flame ROW=name leaves dist/flame-NAME.svg
+	@build/bench/bench.sh flame
 
 fmt: ## format the sources
 	@build/lint.sh format

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Measures Oxbow against Linux. Leaves dist/bench.json and dist/bench.svg, or for some rows dist/bench-row.*.
+# Usage: bench.sh [flame]: with `flame`, draws where the time of the row ROW goes into dist/flame-ROW.svg instead.
 # Settings (environment): ROW=name[,name]  QUICK=1  ROUNDS=5  ONLY=times|instructions|boot  IMAGE=FILE  ACCEL=tcg|kvm
 . "$(dirname "$0")/../env.sh"
 TAG=bench
@@ -25,5 +26,12 @@ fi
 "$tool" drop "$BENCH_IMAGE" "$BENCH_PROGRAM" /bin/bench
 export BENCH_LINUX BENCH_OUT BENCH_PROGRAM BENCH_IMAGE
 build_with_cargo -p oxbow-bench
-say "against Linux $(cat "$BENCH_LINUX/version") ($ACCEL)"
+FLAME=0
+if [ "${1:-}" = flame ]; then
+    FLAME=1
+    [ -f "$DIST/parts/kernel.debug" ] || die "there is no dist/parts/kernel.debug to name functions by." "make all makes it."
+else
+    say "against Linux $(cat "$BENCH_LINUX/version") ($ACCEL)"
+fi
+export FLAME
 "$TARGET/debug/oxbow-bench"

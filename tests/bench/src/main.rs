@@ -4,8 +4,10 @@
 //! Called by `build/bench/bench.sh`, which builds what it needs. Environment: `ROW` (names,
 //! or parts of names, separated by commas; default all), `QUICK=1`, `ROUNDS` (how often in turn),
 //! `ONLY=times|instructions|boot` (default all three; with `ROW` all but boot).
+//! `FLAME=1` draws where the time of the row `ROW` goes instead of comparing it.
 
 mod boot;
+mod flame;
 mod guest;
 mod initramfs;
 mod peer;
@@ -144,6 +146,14 @@ fn run() -> Result<()> {
         quick: plan.quick,
         instructions: false,
     };
+    if std::env::var("FLAME").is_ok_and(|v| v == "1") {
+        let [(row, _)] = &plan.rows[..] else {
+            return Err("a flame graph is of one row: ROW=name".into());
+        };
+        flame::draw(&setting, row, &dist)?;
+        std::fs::remove_dir_all(&folder)?;
+        return Ok(());
+    }
     let wants = |what: &str| plan.only.as_deref().is_none_or(|only| only == what);
 
     println!("{}", report::head());
