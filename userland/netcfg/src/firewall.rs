@@ -334,6 +334,12 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_file_is_what_the_kernel_begins_with() {
+        let file = include_str!("../../rootfs/etc/firewall.conf");
+        assert_eq!(RuleSet::parse(file), RuleSet::parse(DEFAULTS));
+    }
+
+    #[test]
     fn lists_with_numbers_and_counters() {
         let text = "filter on\n# answers: packets 1 bytes 2\ndefault in deny # packets 0 bytes 0\n\
             in allow tcp 22 comment \"a # b\" # packets 3 bytes 180\n";

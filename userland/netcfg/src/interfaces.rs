@@ -549,6 +549,13 @@ iface eth1 inet dhcp
     }
 
     #[test]
+    fn the_shipped_file_is_sound() {
+        let file = include_str!("../../rootfs/etc/network/interfaces");
+        let got = Interfaces::parse(file).unwrap();
+        assert_eq!(got.of("eth0").next().map(|s| s.method), Some(Method::Dhcp));
+    }
+
+    #[test]
     fn errors_name_their_line() {
         let head = "iface e inet static\n";
         for (text, line) in [

@@ -3,7 +3,7 @@
 //! It runs the applet named by `argv[0]` (so `/bin/ls` is a link to it) or by
 //! its first argument. Most applets are uutils crates, linked in as they are
 //! ([`uu`]); what no crate offers is under [`applets`], one file per subject;
-//! the network's clients are the crate `nettools`.
+//! the network's clients are the crate `nettools`, its configuration is `oxbow_netcfg`.
 //! The tables are the only place that knows which applets there are:
 //! `oxbox --list` prints them, and the image's links are made from that.
 
@@ -71,7 +71,7 @@ fn applet_name(argv0: Option<&OsString>) -> String {
 }
 
 fn all() -> impl Iterator<Item = Applet> {
-    let network = nettools::PROGRAMS.iter();
+    let network = nettools::PROGRAMS.iter().chain(oxbow_netcfg::TOOLS);
     let network = network.map(|&(name, run)| Applet { name, run });
     let own = uu::APPLETS.iter().chain(applets::APPLETS).copied();
     own.chain(network)
