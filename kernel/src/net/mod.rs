@@ -5,6 +5,7 @@
 //! reads its own. Not responsible for user pointers: `syscall::net` copies.
 
 pub mod device;
+pub mod dhcp;
 pub mod filter;
 pub mod inet;
 pub mod netlink;

@@ -1,13 +1,21 @@
-//! `netcfg TOOL [ARGUMENT]...`: the tools without the rest of oxbox.
+//! The tools without the rest of oxbox: named by `argv[0]`, or `netcfg TOOL [ARGUMENT]...`.
+
+use std::ffi::OsString;
+use std::path::Path;
 
 fn main() {
-    let mut args: Vec<_> = std::env::args_os().skip(1).collect();
-    let name = args.first().map(|a| a.to_string_lossy().into_owned());
-    let tool = oxbow_netcfg::TOOLS
-        .iter()
-        .find(|(known, _)| Some(*known) == name.as_deref());
+    let mut args: Vec<OsString> = std::env::args_os().collect();
+    let find = |name: &OsString| {
+        let name = Path::new(name).file_name()?.to_str()?;
+        oxbow_netcfg::TOOLS.iter().find(|(known, _)| *known == name)
+    };
+    let mut tool = args.first().and_then(find);
+    if tool.is_none() && !args.is_empty() {
+        args.remove(0);
+        tool = args.first().and_then(find);
+    }
     std::process::exit(match tool {
-        Some((_, run)) => run(std::mem::take(&mut args)),
+        Some((_, run)) => run(args),
         None => {
             for (name, _) in oxbow_netcfg::TOOLS {
                 println!("{name}");

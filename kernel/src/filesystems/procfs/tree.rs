@@ -15,7 +15,7 @@ use super::text::TextFile;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{DirSink, File};
-use crate::net::filter;
+use crate::net::{dhcp, filter};
 use crate::process;
 use crate::time::{self, NS_PER_SEC};
 use crate::vfs::inode::dt;
@@ -32,8 +32,8 @@ struct Item {
 enum Fixed {
     Dir(&'static [Item]),
     Text(fn() -> Result<Vec<u8>>),
-    /// For the superuser: what one write takes is the whole content.
-    Control(fn() -> Result<Vec<u8>>, fn(&[u8]) -> Result<()>, usize),
+    /// What one write takes is the whole content, of so many bytes; permission bits.
+    Control(fn() -> Result<Vec<u8>>, fn(&[u8]) -> Result<()>, usize, u32),
     Link(fn() -> Result<Vec<u8>>),
 }
 
@@ -54,10 +54,11 @@ const fn control(
     make: fn() -> Result<Vec<u8>>,
     take: fn(&[u8]) -> Result<()>,
     most: usize,
+    mode: u32,
 ) -> Item {
     Item {
         name,
-        kind: Fixed::Control(make, take, most),
+        kind: Fixed::Control(make, take, most, mode),
     }
 }
 const fn link(name: &'static str, make: fn() -> Result<Vec<u8>>) -> Item {
@@ -76,7 +77,13 @@ static ROOT: &[Item] = &[
     link("mounts", || Ok(b"self/mounts".to_vec())),
     dir("net", NET),
     file("partitions", system::partitions),
-    control("profile", profile::text, profile::take, profile::MAX_TEXT),
+    control(
+        "profile",
+        profile::text,
+        profile::take,
+        profile::MAX_TEXT,
+        0o600,
+    ),
     link("self", own_pid),
     file("stat", system::stat),
     dir("sys", SYS),
@@ -87,7 +94,14 @@ static ROOT: &[Item] = &[
 
 static NET: &[Item] = &[
     file("dev", net::dev),
-    control("firewall", filter::text, filter::replace, filter::MAX_TEXT),
+    control("dhcp", dhcp::text, dhcp::control, dhcp::MAX_TEXT, 0o644),
+    control(
+        "firewall",
+        filter::text,
+        filter::replace,
+        filter::MAX_TEXT,
+        0o600,
+    ),
     file("icmp", net::icmp),
     file("if_inet6", net::if_inet6),
     file("pnp", net::pnp),
@@ -176,7 +190,7 @@ impl Node {
             Node::Fixed(item) => match item.kind {
                 Fixed::Dir(_) => abi::S_IFDIR | 0o555,
                 Fixed::Text(_) => abi::S_IFREG | 0o444,
-                Fixed::Control(..) => abi::S_IFREG | 0o600,
+                Fixed::Control(.., mode) => abi::S_IFREG | mode,
                 Fixed::Link(_) => abi::S_IFLNK | 0o777,
             },
             Node::Process(_) => abi::S_IFDIR | 0o555,
@@ -466,7 +480,7 @@ impl Inode for ProcInode {
         let (make, take): (super::text::Make, Option<super::text::Take>) = match &self.node {
             Node::Fixed(item) => match item.kind {
                 Fixed::Text(make) => (Box::new(make), None),
-                Fixed::Control(make, take, most) => {
+                Fixed::Control(make, take, most, _) => {
                     let file = TextFile::new(path.clone(), Box::new(make), Some(Box::new(take)));
                     return Ok(Some(Arc::new(file.taking_whole(most))));
                 }

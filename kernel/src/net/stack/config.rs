@@ -12,7 +12,7 @@ use smoltcp::wire::{Icmpv6Message, IpAddress, IpCidr, Ipv4Address};
 use super::demux::parse_ip;
 use super::flow::{Flow, Kind};
 use super::{Netif, State, instant, link_local, netifs};
-use crate::error::Errno;
+use crate::error::{Errno, Result};
 use crate::net::device::Packet;
 use crate::time::now_ns;
 
@@ -168,7 +168,8 @@ impl Change {
     }
 }
 
-/// Brings a card up: its link-local address, router solicitation and DHCP.
+/// Brings a card up: its link-local address, router solicitation, and DHCP unless somebody
+/// gave it an IPv4 address.
 pub fn bring_up(netif: &Arc<Netif>) {
     let Some(mac) = netif.device.mac() else {
         return;
@@ -180,7 +181,12 @@ pub fn bring_up(netif: &Arc<Netif>) {
             c.addresses.push(own);
         }
     });
-    set_dhcp(netif, true);
+    let config = netif.config();
+    let is_given =
+        |c: &IpCidr| matches!(c, IpCidr::Ipv4(_)) && !config.leased.iter().any(|(l, _)| l == c);
+    if !config.addresses.iter().any(is_given) {
+        set_dhcp(netif, true);
+    }
 }
 
 /// Starts or stops the DHCP client. Stopping forgets what it gave.
@@ -224,6 +230,18 @@ pub fn set_dhcp(netif: &Arc<Netif>, on: bool) {
 /// Whether the DHCP client runs.
 pub fn has_dhcp(netif: &Netif) -> bool {
     netif.state.lock().dhcp.is_some()
+}
+
+/// Forgets the lease and asks for a new one. EINVAL when the client does not run.
+pub fn renew_dhcp(netif: &Arc<Netif>) -> Result<()> {
+    let mut state = netif.state.lock();
+    let id = state.dhcp.ok_or(Errno::EINVAL)?;
+    if let Some(flow) = state.flows.get_mut(&id) {
+        restart_dhcp(flow);
+    }
+    state.service(netif, id, Errno::ETIMEDOUT);
+    netif.finish(&mut state);
+    Ok(())
 }
 
 /// Asks again, from the start.
