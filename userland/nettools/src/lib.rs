@@ -5,10 +5,12 @@
 //! * [`dig`], [`nslookup`], [`host`] over [`dns`]: questions to name servers;
 //! * [`wget`], [`curl`] over [`http`]: files from and to web servers;
 //! * [`nc`]: streams and datagrams by hand;
+//! * [`addresses`]: `hostname -I`;
 //! * [`ntp`]: `ntpd -q` and `ntpdate`, the clock by SNTP.
 //!
 //! Not here: what configures interfaces and lists sockets.
 
+pub mod addresses;
 mod cli;
 pub mod curl;
 pub mod dig;

@@ -237,8 +237,8 @@ fn ask(program: &str, server: SocketAddr, options: &Options) -> Option<Sample> {
             }
             Err(error) => {
                 eprintln!("{program}: {}: {}", server.ip(), error.message());
-                // A server that refuses does so again.
-                if error.kind() == io::ErrorKind::InvalidData {
+                // Who refuses, or is not there, does so again.
+                if error.kind() != io::ErrorKind::TimedOut {
                     break;
                 }
             }

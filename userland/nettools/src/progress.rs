@@ -174,8 +174,9 @@ fn percent(done: u64, total: u64) -> u64 {
 }
 
 fn bar(name: &str, done: u64, total: Option<u64>, rate: f64, left: Option<Duration>) -> String {
-    const WIDTH: usize = 24;
-    let name: String = name.chars().take(20).collect();
+    // With the figures and the time less than a line of 80.
+    const WIDTH: usize = 20;
+    let name: String = name.chars().take(18).collect();
     let figures = format!("{:>7}  {:>6}B/s", human(done), human(rate as u64));
     match total {
         Some(total) => {
@@ -193,9 +194,9 @@ fn bar(name: &str, done: u64, total: Option<u64>, rate: f64, left: Option<Durati
                 Some(seconds) => format!("eta {seconds}s"),
                 None => String::new(),
             };
-            format!("{name:<20} {percent:3}%[{line:<WIDTH$}] {figures}  {eta:<12}")
+            format!("{name:<18} {percent:3}%[{line:<WIDTH$}] {figures}  {eta:<12}")
         }
-        None => format!("{name:<20}     [ <=> {:<18}] {figures}", ""),
+        None => format!("{name:<18}     [ <=> {:<14}] {figures}", ""),
     }
 }
 
@@ -277,7 +278,15 @@ mod tests {
         assert_eq!(percent(0, 0), 100);
         assert_eq!(percent(u64::MAX, u64::MAX), 100);
         let line = bar("file", 50, Some(100), 10.0, Some(Duration::from_secs(5)));
-        assert!(line.contains(" 50%[===========> "), "{line}");
+        assert!(line.contains(" 50%[=========> "), "{line}");
+        let longest = bar(
+            &"x".repeat(99),
+            99,
+            Some(100),
+            1e9,
+            Some(Duration::from_secs(5999)),
+        );
+        assert!(longest.chars().count() < 80, "{longest}");
         assert!(line.contains("eta 5s"), "{line}");
         assert!(bar("file", 5, None, 1.0, None).contains("<=>"));
     }

@@ -129,23 +129,50 @@ pub fn receive(socket: &socket2::Socket, buffer: &mut [u8]) -> io::Result<Receiv
     }
     // SAFETY: an all-zero address is valid (AF_UNSPEC), and the kernel wrote at
     // most as much of one as there is room.
-    let from = unsafe { address_of(from.assume_init_ref()) };
+    let from = unsafe { address_of(from.as_ptr().cast()) };
     Ok(Received { bytes, from, hops })
 }
 
-/// An internet address that the kernel filled in.
-fn address_of(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let pointer: *const libc::sockaddr_storage = storage;
-    match i32::from(storage.ss_family) {
+/// The addresses of all interfaces, in the kernel's order.
+pub fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut first: *mut libc::ifaddrs = std::ptr::null_mut();
+    // SAFETY: getifaddrs fills in the pointer to a list of its own.
+    if unsafe { libc::getifaddrs(&raw mut first) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut addresses = Vec::new();
+    let mut next = first;
+    // SAFETY: the list's entries stay as they are until freeifaddrs; an entry's
+    // address, if it has one, is as long as its family says.
+    unsafe {
+        while let Some(entry) = next.as_ref() {
+            let address = address_of(entry.ifa_addr);
+            addresses.extend(address.map(|address| address.ip()));
+            next = entry.ifa_next;
+        }
+        libc::freeifaddrs(first);
+    }
+    Ok(addresses)
+}
+
+/// An internet address that libc or the kernel filled in.
+///
+/// # Safety
+///
+/// `pointer` must be null or lead to as much of an address as its family has.
+unsafe fn address_of(pointer: *const libc::sockaddr) -> Option<SocketAddr> {
+    // SAFETY: the caller's promise.
+    let address = unsafe { pointer.as_ref()? };
+    match i32::from(address.sa_family) {
         libc::AF_INET => {
-            // SAFETY: the family says what it is, and a sockaddr_storage is large enough.
-            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+            // SAFETY: the family says what it is; the caller, that it is all there.
+            let v4 = unsafe { pointer.cast::<libc::sockaddr_in>().read_unaligned() };
             let ip = IpAddr::from(v4.sin_addr.s_addr.to_ne_bytes());
             Some(SocketAddr::new(ip, u16::from_be(v4.sin_port)))
         }
         libc::AF_INET6 => {
             // SAFETY: as above.
-            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+            let v6 = unsafe { pointer.cast::<libc::sockaddr_in6>().read_unaligned() };
             let ip = v6.sin6_addr.s6_addr.into();
             let port = u16::from_be(v6.sin6_port);
             let flow = v6.sin6_flowinfo;

@@ -24,6 +24,15 @@ fn catalogue(name: &str) {
     }
 }
 
+/// hostname, with the addresses that uutils' does not show (`-I`).
+pub fn hostname(args: Args) -> i32 {
+    if args.len() == 2 && (args[1] == "-I" || args[1] == "--all-ip-addresses") {
+        return nettools::addresses::main(args);
+    }
+    catalogue("uu_hostname");
+    uu_hostname::uumain(args.into_iter())
+}
+
 /// Every applet of this kind, sorted by name.
 pub const APPLETS: &[Applet] = uu![
     "[" => uu_test,
@@ -61,7 +70,6 @@ pub const APPLETS: &[Applet] = uu![
     "groups" => uu_groups,
     "head" => uu_head,
     "hostid" => uu_hostid,
-    "hostname" => uu_hostname,
     "id" => uu_id,
     "install" => uu_install,
     "join" => uu_join,

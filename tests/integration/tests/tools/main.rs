@@ -72,6 +72,7 @@ fn echoes_and_names() {
     assert!(said.contains("1008 bytes from ::1: icmp_seq=1"), "{said}");
     let said = m.ok("ping -q -c 1 localhost");
     assert!(said.contains("1 received"), "{said}");
+    assert_eq!(m.ok("hostname -I").split(' ').next(), Some("10.0.2.15"));
     // QEMU answers for no address of its network but its own.
     let said = ends_with(&mut m, 1, "ping -c 1 -W 1 10.0.2.77");
     assert!(said.contains("0 received"), "{said}");

@@ -119,7 +119,8 @@ impl Url {
         let name = decoded(path.rsplit('/').next().unwrap_or(""));
         match name.as_str() {
             "" | "." | ".." => None,
-            name => Some(name.replace(['/', '\0'], "_")),
+            // What would be a path, or would speak to a terminal that lists it.
+            name => Some(name.replace(|c: char| c == '/' || c.is_control(), "_")),
         }
     }
 }
@@ -314,6 +315,7 @@ mod tests {
             name("http://h/..%2f..%2fetc%2fpasswd").as_deref(),
             Some(".._.._etc_passwd")
         );
+        assert_eq!(name("http://h/%1b[2J%00").as_deref(), Some("_[2J_"));
         assert_eq!(name("http://h/a/"), None);
         assert_eq!(name("http://h/%2e%2e"), None);
     }

@@ -46,6 +46,7 @@ pub const APPLETS: &[Applet] = applets![
     "hd" => dump::hd,
     "help" => session::help,
     "hexdump" => dump::hexdump,
+    "hostname" => crate::uu::hostname,
     "killall" => signals::killall,
     "less" => pager::less,
     "logger" => logger::logger,
