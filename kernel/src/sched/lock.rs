@@ -67,7 +67,8 @@ impl<T: ?Sized> Mutex<T> {
     /// The lock if it is free now.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.acquire().then_some(MutexGuard { lock: self })
+        // Made only with the lock: to drop a guard is to let go.
+        self.acquire().then(|| MutexGuard { lock: self })
     }
     #[inline]
     fn acquire(&self) -> bool {
@@ -207,12 +208,12 @@ impl<T: ?Sized> RwLock<T> {
     /// Shared access if nobody has to be waited for.
     pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.try_acquire(Want::Read)
-            .then_some(RwLockReadGuard { lock: self })
+            .then(|| RwLockReadGuard { lock: self })
     }
     /// Exclusive access if the lock is free.
     pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
         self.try_acquire(Want::Write)
-            .then_some(RwLockWriteGuard { lock: self })
+            .then(|| RwLockWriteGuard { lock: self })
     }
 
     /// Takes a lock that nobody waits for.
@@ -369,6 +370,11 @@ mod tests {
         }
         assert_eq!(*lock.lock(), 40_000);
         assert!(lock.try_lock().is_some());
+        let held = lock.lock();
+        assert!(lock.try_lock().is_none());
+        // Trying did not let it go.
+        assert!(lock.try_lock().is_none());
+        drop(held);
     }
 
     #[test]
@@ -378,6 +384,12 @@ mod tests {
             let _a = lock.read();
             let _b = lock.read();
             assert!(lock.try_write().is_none());
+            assert!(lock.try_write().is_none());
+        }
+        {
+            let _a = lock.write();
+            assert!(lock.try_read().is_none());
+            assert!(lock.try_read().is_none());
         }
         let threads: Vec<_> = (0..4)
             .map(|i| {
