@@ -305,14 +305,11 @@ impl Socket for DatagramSocket {
         let ip = IpRepr::new(from, remote.addr, self.protocol(), payload, hops.max(1));
         let header = ip.header_len();
         let total = header + payload;
-        let mut packet = Vec::new();
-        packet
-            .try_reserve_exact(total)
-            .map_err(|_| Errno::ENOBUFS)?;
-        packet.resize(total, 0);
-        ip.emit(&mut packet[..], &ChecksumCapabilities::default());
-        self.encode(from, own, remote, src, &mut packet[header..])?;
-        netif.send_packet(packet)?;
+        let mut packet = netif.packet(total)?;
+        let bytes = &mut packet.bytes_mut()[netif.prefix()..];
+        ip.emit(&mut *bytes, &ChecksumCapabilities::default());
+        self.encode(from, own, remote, src, &mut bytes[header..])?;
+        netif.send_packet(packet, true)?;
         Ok(len)
     }
 

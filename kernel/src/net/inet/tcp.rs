@@ -42,6 +42,8 @@ const PORT_TRIES: usize = 16;
 
 /// Turns that make a conversation (as Linux counts them).
 const INTERACTIVE: u8 = 3;
+/// Bytes from which on it is no talk but a transfer.
+const TALK: usize = 1024;
 /// Set in the count of turns while bytes were read and nothing was written since.
 const READ_LAST: u8 = 0x80;
 
@@ -91,14 +93,14 @@ fn interrupted(e: WaitError, timeout: Errno) -> Errno {
 }
 
 impl Connection {
-    /// Notes that bytes were read; whether an answer is to be expected, which takes the
+    /// Notes that `n` bytes were read; whether an answer is to be expected, which takes the
     /// acknowledgement along.
-    fn awaits_answer(&self) -> bool {
+    fn awaits_answer(&self, n: usize) -> bool {
         let turns = self.turns.load(SeqCst);
         // Two reads without an answer: it is no conversation.
         let turns = if turns & READ_LAST != 0 { 0 } else { turns };
         self.turns.store(turns | READ_LAST, SeqCst);
-        turns >= INTERACTIVE
+        turns >= INTERACTIVE && n < TALK
     }
 
     /// Notes that bytes were written.
@@ -281,7 +283,7 @@ impl TcpSocket {
                 return socket.peek_slice(&mut bounce).unwrap_or(0);
             }
             let n = socket.recv_slice(&mut bounce).unwrap_or(0);
-            if n > 0 && !c.awaits_answer() {
+            if n > 0 && !c.awaits_answer(n) {
                 // The sender may wait for it (RFC 896).
                 socket.ack_now();
             }
@@ -371,6 +373,7 @@ impl Socket for TcpSocket {
             (claim.v4, claim.v6),
             backlog,
             (options.receive_buffer, options.send_buffer),
+            None,
             self.readers.clone(),
         );
         table::listen(listener.clone());

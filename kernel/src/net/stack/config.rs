@@ -4,14 +4,15 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use smoltcp::iface::{Interface, SocketSet};
+use smoltcp::iface::Interface;
 use smoltcp::socket::dhcpv4;
 use smoltcp::time::Duration;
 use smoltcp::wire::{Icmpv6Message, IpAddress, IpCidr, Ipv4Address};
 
 use super::demux::parse_ip;
-use super::flow::{Flow, Kind};
-use super::{Netif, State, instant, link_local, netifs};
+use super::ether::Ether;
+use super::link::ETHERNET;
+use super::{Netif, instant, link_local, netifs};
 use crate::error::{Errno, Result};
 use crate::net::device::Packet;
 use crate::time::now_ns;
@@ -105,6 +106,22 @@ impl Config {
         near.chain(far).max()
     }
 
+    /// Who takes a packet to `to`: itself when it is on the link, else the router of the
+    /// longest prefix. `None` when it cannot be reached.
+    pub fn next_hop(&self, to: IpAddress) -> Option<IpAddress> {
+        let near = self.addresses.iter().filter(|c| c.contains_addr(&to));
+        let near = near.map(|c| (c.prefix_len(), to)).max_by_key(|(n, _)| *n);
+        let far = self.routes.iter().filter(|r| r.to.contains_addr(&to));
+        let far = far
+            .map(|r| (r.to.prefix_len(), r.gateway.unwrap_or(to)))
+            .max_by_key(|(n, _)| *n);
+        match (near, far) {
+            (Some(near), Some(far)) if far.0 > near.0 => Some(far.1),
+            (Some(near), _) => Some(near.1),
+            (None, far) => far.map(|f| f.1),
+        }
+    }
+
     /// The address to send from to `to`: of the same network, else the first that is good
     /// beyond the link.
     pub fn source(&self, to: IpAddress) -> Option<IpAddress> {
@@ -191,74 +208,65 @@ pub fn bring_up(netif: &Arc<Netif>) {
 
 /// Starts or stops the DHCP client. Stopping forgets what it gave.
 pub fn set_dhcp(netif: &Arc<Netif>, on: bool) {
-    let mut state = netif.state.lock();
+    let Some(ether) = &netif.ether else {
+        return;
+    };
+    let mut state = ether.lock();
     match (on, state.dhcp) {
-        (true, None) if !netif.is_loopback() => {
-            let mut set = SocketSet::new(Vec::with_capacity(1));
+        (true, None) => {
             let mut socket = dhcpv4::Socket::new();
             let mut retries = dhcpv4::RetryConfig::default();
             // A first request that a switch swallowed costs little.
             retries.discover_timeout = Duration::from_secs(3);
             socket.set_retry_config(retries);
-            let handle = set.add(socket);
-            let flow = Flow {
-                set,
-                handle,
-                kind: Kind::Dhcp,
-                deadline: None,
-            };
-            let id = state.add(netif, flow);
-            state.dhcp = Some(id);
+            state.dhcp = Some(state.sockets.add(socket));
             state.slaac_deadline = Some(now_ns());
-            state.service(netif, id, Errno::ETIMEDOUT);
+            drop(state);
+            netif.kick();
         }
-        (false, Some(id)) => {
+        (false, Some(handle)) => {
             state.dhcp = None;
-            state.remove(netif, id);
-            state.changes.push(Change {
+            state.sockets.remove(handle);
+            drop(state);
+            netif.apply_changes(alloc::vec![Change {
                 origin: Origin::Dhcp,
                 addresses: Vec::new(),
                 routes: Vec::new(),
                 dns: Some(Vec::new()),
-            });
+            }]);
         }
         _ => {}
     }
-    netif.finish(&mut state);
 }
 
 /// Whether the DHCP client runs.
 pub fn has_dhcp(netif: &Netif) -> bool {
-    netif.state.lock().dhcp.is_some()
+    netif
+        .ether
+        .as_ref()
+        .is_some_and(|e| e.lock().dhcp.is_some())
 }
 
 /// Forgets the lease and asks for a new one. EINVAL when the client does not run.
 pub fn renew_dhcp(netif: &Arc<Netif>) -> Result<()> {
-    let mut state = netif.state.lock();
-    let id = state.dhcp.ok_or(Errno::EINVAL)?;
-    if let Some(flow) = state.flows.get_mut(&id) {
-        restart_dhcp(flow);
-    }
-    state.service(netif, id, Errno::ETIMEDOUT);
-    netif.finish(&mut state);
+    let ether = netif.ether.as_ref().ok_or(Errno::EINVAL)?;
+    let mut state = ether.lock();
+    let handle = state.dhcp.ok_or(Errno::EINVAL)?;
+    state.sockets.get_mut::<dhcpv4::Socket>(handle).reset();
+    drop(state);
+    netif.kick();
     Ok(())
 }
 
-/// Asks again, from the start.
-pub(super) fn restart_dhcp(flow: &mut Flow) {
-    flow.set.get_mut::<dhcpv4::Socket>(flow.handle).reset();
-}
-
 /// What the DHCP client has to tell.
-pub(super) fn poll_dhcp(flow: &mut Flow) -> Option<Change> {
-    let socket = flow.set.get_mut::<dhcpv4::Socket>(flow.handle);
+pub(super) fn lease(event: Option<dhcpv4::Event<'_>>) -> Option<Change> {
     let mut change = Change {
         origin: Origin::Dhcp,
         addresses: Vec::new(),
         routes: Vec::new(),
         dns: Some(Vec::new()),
     };
-    match socket.poll()? {
+    match event? {
         dhcpv4::Event::Deconfigured => {}
         dhcpv4::Event::Configured(lease) => {
             if !IpAddress::from(lease.address.address()).is_unicast() {
@@ -279,46 +287,35 @@ pub(super) fn poll_dhcp(flow: &mut Flow) -> Option<Change> {
     Some(change)
 }
 
-/// Shows a router's advertisement to the interface that makes addresses of it.
-pub(super) fn hear_router(state: &mut State, packet: &Packet) {
-    let frame = packet.bytes();
-    let is_advertisement = parse_ip(frame, 14)
+/// Shows a router's advertisement to the interface that makes addresses of it; whether it
+/// was one.
+pub(super) fn hear_router(ether: &mut Ether, frame: &[u8]) -> bool {
+    let is_advertisement = parse_ip(frame, ETHERNET)
         .is_some_and(|h| frame.get(h.payload.0) == Some(&u8::from(Icmpv6Message::RouterAdvert)));
-    let State {
-        slaac,
-        port,
-        nobody,
-        ..
-    } = state;
-    if let (true, Some(slaac)) = (is_advertisement, slaac) {
-        port.staged = Some(Packet::from_vec(frame.to_vec()));
+    if is_advertisement {
+        ether.wire.staged = Some(Packet::from_vec(frame.to_vec()));
         let now = instant(now_ns());
-        slaac.poll_ingress_single(now, port, nobody);
-        port.staged = None;
-        state.slaac_deadline = Some(now_ns());
+        ether
+            .slaac
+            .poll_ingress_single(now, &mut ether.wire, &mut ether.nobody);
+        ether.wire.staged = None;
+        ether.slaac_deadline = Some(now_ns());
     }
+    is_advertisement
 }
 
 /// Solicits routers when it is time, and takes over what they gave.
-pub(super) fn poll_slaac(netif: &Arc<Netif>, state: &mut State) {
+pub(super) fn poll_slaac(netif: &Netif, ether: &mut Ether, changes: &mut Vec<Change>) {
     let now_ns = now_ns();
-    if state.slaac_deadline.is_none_or(|d| d > now_ns) {
+    if ether.slaac_deadline.is_none_or(|d| d > now_ns) {
         return;
     }
-    state.slaac_deadline = None;
-    let State {
-        slaac,
-        port,
-        nobody,
-        ..
-    } = state;
-    let Some(slaac) = slaac else {
-        return;
-    };
+    ether.slaac_deadline = None;
+    let slaac = &mut ether.slaac;
     let now = instant(now_ns);
     slaac.poll_maintenance(now);
-    slaac.poll_egress(now, port, nobody);
-    let again = slaac.poll_at(now, nobody);
+    slaac.poll_egress(now, &mut ether.wire, &mut ether.nobody);
+    let again = slaac.poll_at(now, &ether.nobody);
     let (addresses, routes) = learned(slaac);
     let config = netif.config();
     let known: Vec<IpCidr> = config
@@ -329,14 +326,14 @@ pub(super) fn poll_slaac(netif: &Arc<Netif>, state: &mut State) {
         .collect();
     let routed = config.routes.iter().any(|r| r.origin == Origin::Router);
     if known != addresses || routed == routes.is_empty() {
-        state.changes.push(Change {
+        changes.push(Change {
             origin: Origin::Router,
             addresses,
             routes,
             dns: None,
         });
     }
-    state.slaac_deadline = again.map(|at| {
+    ether.slaac_deadline = again.map(|at| {
         let at = (at.total_micros().max(0) as u64).saturating_mul(1000);
         at.max(now_ns + 500_000_000)
     });
@@ -403,6 +400,8 @@ mod tests {
             origin: Origin::Dhcp,
         });
         assert_eq!(c.reaches(far), Some(0));
+        assert_eq!(c.next_hop(far), Some(near));
+        assert_eq!(c.next_hop(near), Some(near));
         assert_eq!(c.source(far), Some(IpAddress::v4(10, 0, 2, 15)));
         assert!(c.is_broadcast(IpAddress::v4(10, 0, 2, 255)));
         assert!(!c.is_broadcast(near));

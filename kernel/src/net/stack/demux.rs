@@ -1,27 +1,28 @@
-//! What becomes of a received packet: which flow, listener or receiver it is for.
+//! What becomes of a received packet: which shard, listener or receiver it is for.
 //!
-//! TCP segments go to smoltcp with the one socket they concern; UDP datagrams, echo replies
-//! and raw packets go to their receivers; all else (ARP, neighbour discovery, echo requests,
-//! what nobody wants) goes to smoltcp with no socket, which answers it.
+//! TCP segments go to the shard of their connection; UDP datagrams, echo replies and raw
+//! packets go to their receivers without any interface's lock; ARP, neighbour discovery and
+//! DHCP go to the part that speaks Ethernet; echo requests and what nobody wants go to the
+//! first shard, where smoltcp answers them.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 
-use smoltcp::socket::raw;
+use smoltcp::phy::Medium;
 use smoltcp::wire::{
-    ArpPacket, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet, Icmpv6Message,
-    Icmpv6Packet, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket,
+    ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, HardwareAddress, Icmpv4Message,
+    Icmpv4Packet, Icmpv6Message, Icmpv6Packet, IpAddress, IpEndpoint, IpProtocol, Ipv4Packet,
+    Ipv6Packet, NdiscRepr, TcpPacket, UdpPacket,
 };
 
-use super::flow::{FlowKey, Stage, Status};
+use super::flow::FlowKey;
+use super::link::ETHERNET;
 use super::port::count;
 use super::table::{self, Datagram, Takes};
-use super::{Netif, State, flow, instant, new_tcp};
+use super::{Netif, config};
 use crate::error::Errno;
 use crate::net::device::Packet;
 use crate::net::filter::{self, Verdict};
-use crate::sched::WaitQueue;
 use crate::time::now_ns;
 
 /// What the headers of an IP packet say.
@@ -78,129 +79,180 @@ pub fn parse_ip(frame: &[u8], start: usize) -> Option<Headers> {
     }
 }
 
-impl State {
-    /// Takes in a received packet.
-    pub(super) fn input(&mut self, netif: &Arc<Netif>, packet: Packet) {
-        count(&netif.counters.rx_packets, 1);
-        count(&netif.counters.rx_bytes, packet.bytes().len() as u64);
-        if !netif.config().is_up {
-            count(&netif.counters.rx_dropped, 1);
+impl Netif {
+    /// Takes in a received frame; shards that got something are noted in `touched`.
+    pub(super) fn input(self: &Arc<Self>, mut packet: Packet, touched: &mut u64) {
+        count(&self.counters.rx_packets, 1);
+        count(&self.counters.rx_bytes, packet.bytes().len() as u64);
+        if !self.config().is_up {
+            count(&self.counters.rx_dropped, 1);
             return;
         }
-        let start = if netif.is_loopback() {
-            0
-        } else {
-            let Ok(frame) = EthernetFrame::new_checked(packet.bytes()) else {
-                return;
-            };
-            let to = frame.dst_addr();
-            if to.is_unicast() && netif.device.mac() != Some(to.0) {
-                return;
-            }
-            match frame.ethertype() {
-                EthernetProtocol::Ipv4 | EthernetProtocol::Ipv6 => {
-                    EthernetFrame::<&[u8]>::header_len()
-                }
-                EthernetProtocol::Arp => {
-                    if ArpPacket::new_checked(frame.payload()).is_ok() {
-                        self.ingest(packet, None);
-                        self.neighbour_answered(netif);
-                    }
-                    return;
-                }
-                _ => return,
-            }
+        let Ok(frame) = EthernetFrame::new_checked(packet.bytes()) else {
+            return;
         };
-        let Some(headers) = parse_ip(packet.bytes(), start) else {
-            count(&netif.counters.rx_dropped, 1);
+        let to = frame.dst_addr();
+        if to.is_unicast() && self.device.mac() != Some(to.0) {
+            return;
+        }
+        match frame.ethertype() {
+            EthernetProtocol::Ipv4 | EthernetProtocol::Ipv6 => {
+                packet.advance(ETHERNET);
+                self.ip_input(packet, touched);
+            }
+            EthernetProtocol::Arp => {
+                if let Ok(arp) = ArpPacket::new_checked(frame.payload()) {
+                    self.hear_arp(&arp);
+                    self.ethernet(packet);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_arp(&self, arp: &ArpPacket<&[u8]>) {
+        let Ok(ArpRepr::EthernetIpv4 {
+            source_hardware_addr: mac,
+            source_protocol_addr: from,
+            ..
+        }) = ArpRepr::parse(arp)
+        else {
+            return;
+        };
+        if mac.is_unicast() && !from.is_unspecified() {
+            self.link.heard(from.into(), mac.0);
+        }
+    }
+
+    /// Gives a whole frame to the part that speaks Ethernet.
+    fn ethernet(self: &Arc<Self>, frame: Packet) {
+        if let Some(ether) = &self.ether {
+            ether.lock().ingest(frame);
+        }
+    }
+
+    /// Takes in an IP packet from outside.
+    fn ip_input(self: &Arc<Self>, packet: Packet, touched: &mut u64) {
+        let Some(headers) = parse_ip(packet.bytes(), 0) else {
+            count(&self.counters.rx_dropped, 1);
             return;
         };
         if headers.is_fragment {
-            self.fragment(netif, packet);
+            let whole = self.fragments.lock().add(packet.bytes(), now_ns());
+            if let Some(whole) = whole {
+                self.ip_input(Packet::from_vec(whole), touched);
+            }
             return;
         }
-        let keys = &self.keys;
-        let is_open = |key: &FlowKey| keys.contains_key(key);
-        let asks = self.dhcp.is_some();
-        match filter::incoming(netif, &headers, packet.bytes(), asks, is_open) {
+        let is_open = |key: &FlowKey| self.is_open(key);
+        match filter::incoming(self, &headers, packet.bytes(), self.asks(), is_open) {
             Verdict::Allow => {}
             Verdict::Drop => {
-                count(&netif.counters.rx_dropped, 1);
+                count(&self.counters.rx_dropped, 1);
                 return;
             }
             Verdict::Reject => {
                 // smoltcp answers what is for nobody: a reset, or "unreachable".
-                count(&netif.counters.rx_dropped, 1);
-                self.ingest(packet, None);
+                count(&self.counters.rx_dropped, 1);
+                if self.config().has(headers.to) {
+                    self.shards[0].with(self, |state| state.ingest(packet, None));
+                }
                 return;
             }
         }
-        self.deliver(netif, headers, packet);
+        self.deliver(headers, packet, touched);
     }
 
-    /// A fragment: smoltcp collects them; a packet that is complete comes back here.
-    fn fragment(&mut self, netif: &Arc<Netif>, packet: Packet) {
-        self.port.staged = Some(packet);
-        let now = instant(now_ns());
-        self.iface
-            .poll_ingress_single(now, &mut self.port, &mut self.whole);
-        self.port.staged = None;
-        let socket = self.whole.get_mut::<raw::Socket>(self.whole_handle);
-        let whole = socket.recv().ok().map(Vec::from);
-        let Some(bytes) = whole else {
-            return;
-        };
-        if let Some(headers) = parse_ip(&bytes, 0)
-            && headers.protocol != IpProtocol::Tcp
-            && filter::incoming(netif, &headers, &bytes, false, |_| false) == Verdict::Allow
-        {
-            // Nobody answers for it: smoltcp took it as handled.
-            self.deliver_datagram(netif, headers, &bytes, false);
-        }
-    }
-
-    fn deliver(&mut self, netif: &Arc<Netif>, headers: Headers, packet: Packet) {
+    fn deliver(self: &Arc<Self>, headers: Headers, mut packet: Packet, touched: &mut u64) {
+        let (at, end) = headers.payload;
         if headers.protocol == IpProtocol::Tcp {
-            self.segment(netif, headers, packet);
+            let Ok(tcp) = TcpPacket::new_checked(&packet.bytes()[at..end]) else {
+                return;
+            };
+            let is_ours = self.config().has(headers.to);
+            let is_sound = packet.checksum_ok || tcp.verify_checksum(&headers.from, &headers.to);
+            if !is_sound || !is_ours {
+                count(&self.counters.rx_dropped, 1);
+                return;
+            }
+            let local = IpEndpoint::new(headers.to, tcp.dst_port());
+            let remote = IpEndpoint::new(headers.from, tcp.src_port());
+            let shard = self.shard_of(&FlowKey { local, remote });
+            *touched |= 1 << shard;
+            self.shards[shard].post(self, headers, packet);
             return;
         }
-        if headers.protocol == IpProtocol::Udp
-            && let Some(id) = self.dhcp
-            && ports(&packet.bytes()[headers.payload.0..headers.payload.1]) == Some((67, 68))
-        {
+        let bytes = packet.bytes();
+        let is_lease =
+            headers.protocol == IpProtocol::Udp && ports(&bytes[at..end]) == Some((67, 68));
+        if is_lease && self.asks() {
             // Before there is an address that it could be for.
-            self.ingest(packet, Some(id));
-            self.service(netif, id, Errno::ETIMEDOUT);
+            packet.retreat(ETHERNET);
+            self.ethernet(packet);
+            return;
+        }
+        if is_neighbourly(&headers, bytes) {
+            self.hear_neighbour(&headers, bytes);
+            packet.retreat(ETHERNET);
+            if let Some(ether) = &self.ether {
+                let mut ether = ether.lock();
+                if !config::hear_router(&mut ether, packet.bytes()) {
+                    ether.ingest(packet);
+                }
+            }
             return;
         }
         let checked = packet.checksum_ok;
-        if self.deliver_datagram(netif, headers, packet.bytes(), checked) {
+        if self.deliver_datagram(&headers, bytes, checked) || !self.config().has(headers.to) {
             return;
         }
-        let is_icmpv6 = headers.protocol == IpProtocol::Icmpv6;
-        if is_icmpv6 {
-            super::config::hear_router(self, &packet);
+        // Echo requests, and what nobody is there for.
+        *touched |= 1;
+        self.shards[0].post(self, headers, packet);
+    }
+
+    /// A neighbour's advertisement, or its own address in its question (RFC 4861, 7.2.3).
+    fn hear_neighbour(&self, headers: &Headers, ip: &[u8]) {
+        let Some(icmp) = ip.get(headers.payload.0..headers.payload.1) else {
+            return;
+        };
+        let (Ok(icmp), 255) = (Icmpv6Packet::new_checked(icmp), headers.hops) else {
+            return;
+        };
+        let (IpAddress::Ipv6(from), IpAddress::Ipv6(to)) = (headers.from, headers.to) else {
+            return;
+        };
+        if !icmp.verify_checksum(&from, &to) {
+            return;
         }
-        self.ingest(packet, None);
-        if is_icmpv6 {
-            self.neighbour_answered(netif);
+        let (who, address) = match NdiscRepr::parse(&icmp) {
+            Ok(NdiscRepr::NeighborAdvert {
+                target_addr,
+                lladdr,
+                ..
+            }) => (target_addr, lladdr),
+            Ok(NdiscRepr::NeighborSolicit { lladdr, .. }) => (from, lladdr),
+            _ => return,
+        };
+        let Some(address) = address else {
+            return;
+        };
+        if let Ok(HardwareAddress::Ethernet(mac)) = address.parse(Medium::Ethernet)
+            && mac.is_unicast()
+            && !who.is_unspecified()
+        {
+            self.link.heard(who.into(), mac.0);
         }
     }
 
     /// Gives a packet that is not TCP to its receivers; true when it needs no answer.
-    fn deliver_datagram(
-        &mut self,
-        netif: &Arc<Netif>,
-        headers: Headers,
-        frame: &[u8],
-        checked: bool,
-    ) -> bool {
+    pub(super) fn deliver_datagram(&self, headers: &Headers, frame: &[u8], checked: bool) -> bool {
         let (at, end) = headers.payload;
         let Some(payload) = frame.get(at..end) else {
             return true;
         };
-        let is_for_all = headers.to.is_multicast() || netif.config().is_broadcast(headers.to);
-        if !is_for_all && !netif.is_loopback() && !netif.config().has(headers.to) {
+        let is_for_all = headers.to.is_multicast() || self.config().is_broadcast(headers.to);
+        if !is_for_all && !self.is_loopback() && !self.config().has(headers.to) {
             // Not ours; DHCP's answers may come to an address that is not there yet.
             return false;
         }
@@ -211,7 +263,7 @@ impl State {
                 IpAddress::Ipv6(_) => payload,
             };
             let (from, to) = (with_port(headers.from, 0), with_port(headers.to, 0));
-            give(netif, Takes::Raw(protocol), from, to, true, bytes, headers);
+            give(self, Takes::Raw(protocol), from, to, true, bytes, headers);
         }
         match headers.protocol {
             IpProtocol::Udp => {
@@ -224,7 +276,7 @@ impl State {
                     return true;
                 }
                 let bytes = udp.payload();
-                give(netif, Takes::Udp, from, to, is_for_all, bytes, headers) || is_for_all
+                give(self, Takes::Udp, from, to, is_for_all, bytes, headers) || is_for_all
             }
             IpProtocol::Icmp => {
                 let Ok(icmp) = Icmpv4Packet::new_checked(payload) else {
@@ -237,7 +289,7 @@ impl State {
                     Icmpv4Message::EchoReply => {
                         let from = with_port(headers.from, 0);
                         let to = with_port(headers.to, icmp.echo_ident());
-                        give(netif, Takes::Ping, from, to, false, payload, headers);
+                        give(self, Takes::Ping, from, to, false, payload, headers);
                         true
                     }
                     Icmpv4Message::DstUnreachable => {
@@ -263,7 +315,7 @@ impl State {
                     Icmpv6Message::EchoReply => {
                         let ident = icmp.echo_ident();
                         let (from, to) = (with_port(headers.from, 0), with_port(headers.to, ident));
-                        give(netif, Takes::Ping, from, to, false, payload, headers);
+                        give(self, Takes::Ping, from, to, false, payload, headers);
                         true
                     }
                     Icmpv6Message::DstUnreachable => {
@@ -276,59 +328,18 @@ impl State {
             _ => false,
         }
     }
+}
 
-    fn segment(&mut self, netif: &Arc<Netif>, headers: Headers, packet: Packet) {
-        let (at, end) = headers.payload;
-        let Ok(tcp) = TcpPacket::new_checked(&packet.bytes()[at..end]) else {
-            return;
-        };
-        if !packet.checksum_ok && !tcp.verify_checksum(&headers.from, &headers.to) {
-            count(&netif.counters.rx_dropped, 1);
-            return;
+/// Neighbour discovery and group membership (RFC 4861, RFC 3810, RFC 3376).
+fn is_neighbourly(headers: &Headers, ip: &[u8]) -> bool {
+    match headers.protocol {
+        IpProtocol::Igmp => true,
+        IpProtocol::Icmpv6 => {
+            matches!(ip.get(headers.payload.0), Some(130..=132 | 133..=137 | 143))
         }
-        let key = FlowKey {
-            local: IpEndpoint::new(headers.to, tcp.dst_port()),
-            remote: IpEndpoint::new(headers.from, tcp.src_port()),
-        };
-        if let Some(&id) = self.keys.get(&key) {
-            self.ingest(packet, Some(id));
-            self.service(netif, id, Errno::ECONNRESET);
-            return;
-        }
-        let opens = tcp.syn() && !tcp.ack() && !tcp.rst();
-        let is_ours = netif.is_loopback() || netif.config().has(headers.to);
-        if !opens || !is_ours {
-            self.ingest(packet, None);
-            return;
-        }
-        let spread = usize::from(key.remote.port);
-        let Some(listener) = table::find_listener(key.local, spread) else {
-            self.ingest(packet, None);
-            return;
-        };
-        if !listener.has_room() {
-            // The peer tries again (man 2 listen).
-            count(&netif.counters.rx_dropped, 1);
-            return;
-        }
-        let mut socket = new_tcp(flow::buffers(listener.buffers, self.flows.len()));
-        if socket.listen(key.local).is_err() {
-            return;
-        }
-        socket.set_timeout(Some(smoltcp::time::Duration::from_secs(60)));
-        listener.embryos.fetch_add(1, Ordering::SeqCst);
-        let status = Status::new(Arc::new(WaitQueue::new()), Arc::new(WaitQueue::new()));
-        let id = self.add_tcp(netif, socket, key, Stage::Embryo(listener), status);
-        self.ingest(packet, Some(id));
-        self.service(netif, id, Errno::ECONNRESET);
-        // It is still listening when smoltcp did not like the segment.
-        let state = self
-            .flows
-            .get(&id)
-            .map(|f| f.set.get::<smoltcp::socket::tcp::Socket>(f.handle).state());
-        if state == Some(smoltcp::socket::tcp::State::Listen) {
-            self.remove(netif, id);
-        }
+        // Reports and queries begin with a hop-by-hop option.
+        IpProtocol::HopByHop => true,
+        _ => false,
     }
 }
 
@@ -353,7 +364,7 @@ fn give(
     to: IpEndpoint,
     all: bool,
     bytes: &[u8],
-    headers: Headers,
+    headers: &Headers,
 ) -> bool {
     let receivers = table::find_receivers(takes, from, to, all);
     for receiver in &receivers {
@@ -404,7 +415,12 @@ fn unreachable(quote: &[u8]) {
     if protocol == UDP
         && let Some((src, dst)) = quote.get(at..).and_then(ports)
     {
-        table::report_unreachable(Takes::Udp, with_port(from, src), with_port(to, dst));
+        table::report_unreachable(
+            Takes::Udp,
+            with_port(from, src),
+            with_port(to, dst),
+            Errno::ECONNREFUSED,
+        );
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Status {
     pub bits: AtomicU32,
     /// Why it broke, until somebody is told (SO_ERROR); 0 when it did not.
     error: AtomicU16,
+    /// How long data may stay unacknowledged (TCP_USER_TIMEOUT); 0 for the default.
+    user_timeout_ms: AtomicU32,
     /// Woken when there is more to read, or the end.
     pub readers: Arc<WaitQueue>,
     /// Woken when there is room, at the connection's start and end.
@@ -67,6 +69,7 @@ impl Status {
             capacity: AtomicUsize::new(0),
             bits: AtomicU32::new(0),
             error: AtomicU16::new(0),
+            user_timeout_ms: AtomicU32::new(0),
             readers,
             writers,
         })
@@ -86,6 +89,22 @@ impl Status {
     /// Leaves an error to be reported, unless there is one.
     pub fn set_error(&self, error: Errno) {
         let _ = self.error.compare_exchange(0, error.code(), SeqCst, SeqCst);
+    }
+    /// How long data may stay unacknowledged in ms; 0 for the default.
+    pub fn user_timeout_ms(&self) -> u32 {
+        self.user_timeout_ms.load(SeqCst)
+    }
+    /// Sets [`Status::user_timeout_ms`].
+    pub fn set_user_timeout_ms(&self, ms: u32) {
+        self.user_timeout_ms.store(ms, SeqCst);
+    }
+    /// The connection is over because of `why`.
+    pub fn break_off(&self, why: Errno) {
+        self.set_error(why);
+        let over = bit::CLOSED | bit::WRITE_END | bit::READ_END | bit::PEER_END;
+        self.bits.fetch_or(over, SeqCst);
+        self.readers.wake_all();
+        self.writers.wake_all();
     }
     /// Takes over the socket's state; wakes who waits for what changed. `why` is the error
     /// that a connection which breaks now broke of.
@@ -154,30 +173,23 @@ pub enum Stage {
     Orphan,
 }
 
-/// What a flow is for.
-pub enum Kind {
-    /// A TCP connection.
-    Tcp {
-        key: FlowKey,
-        status: Arc<Status>,
-        stage: Stage,
-    },
-    /// One packet that waits for the neighbour's address or for room.
-    Packet { expires_ns: u64 },
-    /// The DHCP client.
-    Dhcp,
-}
-
-/// A smoltcp socket, alone in its set: so a packet costs no walk over other sockets.
+/// A TCP connection: a smoltcp socket, alone in its set, so that a packet costs no walk over
+/// other sockets.
 pub struct Flow {
     /// The set.
     pub set: SocketSet<'static>,
     /// The socket in it.
     pub handle: SocketHandle,
-    /// What for.
-    pub kind: Kind,
-    /// When it wants to be looked at (monotonic ns), as in the interface's list.
+    /// Its ends.
+    pub key: FlowKey,
+    /// What others see of it.
+    pub status: Arc<Status>,
+    /// Who has it.
+    pub stage: Stage,
+    /// When it wants to be looked at (monotonic ns), as in the shard's list.
     pub deadline: Option<u64>,
+    /// It only waits for late segments, and is counted among those.
+    pub lingers: bool,
 }
 
 /// A connection that waits to be accepted.
@@ -191,6 +203,9 @@ pub struct Accepted {
     /// Its state.
     pub status: Arc<Status>,
 }
+
+/// Handshakes that go on for one listener at most (net.ipv4.tcp_max_syn_backlog).
+const MAX_EMBRYOS: usize = 1024;
 
 /// A listening socket.
 pub struct Listener {
@@ -208,6 +223,8 @@ pub struct Listener {
     pub embryos: AtomicUsize,
     /// Receive and send buffer of its connections, in bytes.
     pub buffers: (usize, usize),
+    /// Longest segment of its connections (TCP_MAXSEG).
+    pub max_segment: Option<u16>,
     queue: SpinLock<VecDeque<Accepted>>,
     nr_queued: AtomicUsize,
     closed: AtomicBool,
@@ -223,6 +240,7 @@ impl Listener {
         (v4, v6): (bool, bool),
         backlog: usize,
         buffers: (usize, usize),
+        max_segment: Option<u16>,
         readers: Arc<WaitQueue>,
     ) -> Arc<Listener> {
         Arc::new(Listener {
@@ -233,6 +251,7 @@ impl Listener {
             backlog: AtomicUsize::new(backlog),
             embryos: AtomicUsize::new(0),
             buffers,
+            max_segment,
             queue: SpinLock::new(Rank::Object, VecDeque::new()),
             nr_queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -251,11 +270,13 @@ impl Listener {
     pub fn nr_queued(&self) -> usize {
         self.nr_queued.load(SeqCst)
     }
+    /// Whether one more connection may wait.
+    pub fn queue_has_room(&self) -> bool {
+        self.nr_queued() <= self.backlog.load(SeqCst)
+    }
     /// Whether one more handshake may begin.
-    pub fn has_room(&self) -> bool {
-        let backlog = self.backlog.load(SeqCst);
-        // As many half-open ones again, so that a flood of them leaves the rest alone.
-        self.nr_queued() < backlog && self.embryos.load(SeqCst) < backlog.max(16) * 2
+    pub fn embryos_have_room(&self) -> bool {
+        self.embryos.load(SeqCst) < self.backlog.load(SeqCst).clamp(64, MAX_EMBRYOS)
     }
     /// Queues an established connection; gives it back when nobody listens any more.
     pub fn push(&self, accepted: Accepted) -> core::result::Result<(), Accepted> {

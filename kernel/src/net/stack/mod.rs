@@ -1,62 +1,61 @@
-//! The IP stack: smoltcp behind interfaces.
+//! The IP stack: smoltcp's TCP behind interfaces.
 //!
-//! Each interface ([`Netif`]) has one smoltcp `Interface`, a worker thread and a lock. smoltcp
-//! would walk all sockets for every packet; here each socket is alone in a set, and
-//! [`demux`] finds the one that a packet is for, so that the cost of a packet does not grow
-//! with the number of connections. Datagrams do not go through smoltcp's sockets on the way
-//! in: they are queued at their receivers ([`table`]).
+//! Each interface ([`Netif`]) spreads its TCP connections over [`shard`]s by a hash of their
+//! ends; each shard has a lock and a smoltcp `Interface`. smoltcp would walk all sockets for
+//! every packet; here each socket is alone in a set, and [`demux`] finds the one that a packet
+//! is for. Datagrams do not go through smoltcp at all: they are queued at their receivers
+//! ([`table`]), and leave by the [`link`], which knows the neighbours and cuts what is too
+//! long ([`fragment`]). What speaks Ethernet (ARP, neighbour discovery, DHCP, groups) is
+//! [`ether`].
 //!
-//! Work happens in three places, all under the interface's lock: the worker, when the device
-//! or a timer calls; a system call, for the flow it is about; and both drain the loopback
-//! device behind them, so that local traffic needs no thread switch.
+//! Work happens in three places: the interface's worker, when the device or a timer calls; a
+//! system call, for the flow it is about; and whoever holds a shard takes in what was left for
+//! it meanwhile. Local packets go round in the hands of whoever sent them.
 //!
-//! Lock order: one interface's state (sleeping), then the tables' spin locks. Two interfaces'
-//! states are never held together.
+//! Lock order: a card's Ethernet part (sleeping) or one shard (sleeping), never two of them,
+//! then the spin locks of tables and link.
 
 pub mod config;
 mod demux;
+mod ether;
 pub mod flow;
+mod fragment;
+mod link;
+mod neighbour;
 mod port;
+mod shard;
 pub mod table;
 #[cfg(test)]
 mod wire_tests;
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use smoltcp::iface::{self, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::socket::{raw, tcp};
+use smoltcp::iface::{self, Interface};
+use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, Ipv6Address, Ipv6Cidr};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv6Address, Ipv6Cidr};
 
-use super::device::{Events, Loopback, NetDevice};
+use super::device::{Events, Loopback, NetDevice, Packet};
 use crate::error::{Errno, Result};
 use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
-use crate::time::{NS_PER_SEC, Timer, TimerCallback, now_ns};
-use config::Config;
+use crate::time::{Timer, TimerCallback, now_ns};
+use config::{Change, Config};
 pub use demux::{Headers, parse_ip, ports, quoted};
-use flow::{Accepted, Flow, FlowId, FlowKey, Kind, Stage, Status, bit};
+use ether::Ether;
+use flow::{FlowId, FlowKey, Stage, Status};
+use fragment::Reassembly;
+use link::Link;
 pub use port::Counters;
-use port::Port;
+use port::{Port, count};
+use shard::Shard;
 
-/// Packets a worker takes in one go before others get the lock.
+/// Packets a worker takes in one go before it looks after timers.
 const BUDGET: usize = 64;
-/// Packets that may wait for a neighbour's address.
-const MAX_PENDING: usize = 256;
-/// How long they wait.
-const PENDING_NS: u64 = 3 * NS_PER_SEC;
-/// Flows of an interface above which none is kept for its TIME_WAIT.
-const MAX_LINGERING: usize = 1024;
-/// How long a closed connection may take to end.
-const ORPHAN_SECONDS: u64 = 60;
-/// How long a peer may leave data or a SYN unacknowledged (tcp_retries2, tcp_syn_retries).
-const DATA_TIMEOUT_SECONDS: u64 = 924;
-const CONNECT_TIMEOUT_SECONDS: u64 = 127;
 
 /// The time, as smoltcp counts it.
 pub fn now() -> Instant {
@@ -77,44 +76,27 @@ pub struct Netif {
     pub device: Arc<dyn NetDevice>,
     /// What went through it.
     pub counters: Arc<Counters>,
-    /// Addresses and routes; replaced as a whole.
-    config: SpinLock<Arc<Config>>,
-    state: Mutex<State>,
+    link: Arc<Link>,
+    /// What speaks Ethernet, where that is spoken.
+    ether: Option<Mutex<Ether>>,
+    /// At most 64, a power of two.
+    shards: Vec<Shard>,
+    fragments: SpinLock<Reassembly>,
+    /// Names fragments.
+    next_fragment: AtomicU32,
+    /// Makes the spread of connections hard to guess.
+    seed: u64,
+    /// Changes of addresses are made one after the other.
+    changing: Mutex<()>,
     /// There is work for the worker.
     pending: AtomicBool,
     worker: WaitQueue,
+    /// For neighbours, DHCP and routers.
     timer: Timer,
+    asks: AtomicBool,
     nr_flows: AtomicUsize,
-}
-
-/// What the lock guards.
-struct State {
-    iface: Box<Interface>,
-    /// A second one that only hears router advertisements: smoltcp's deadline of a socket
-    /// is lost when its interface solicits routers itself and none answers.
-    slaac: Option<Box<Interface>>,
-    port: Port,
-    flows: BTreeMap<FlowId, Flow>,
-    /// TCP flows by their ends.
-    keys: BTreeMap<FlowKey, FlowId>,
-    deadlines: BTreeSet<(u64, FlowId)>,
-    /// Flows that had something to send when the device was full.
-    blocked: Vec<FlowId>,
-    nr_pending: usize,
-    next_id: FlowId,
-    dhcp: Option<FlowId>,
-    /// What the timer is armed for.
-    armed: Option<u64>,
-    slaac_deadline: Option<u64>,
-    /// What DHCP and routers gave, in order, until the work at hand is done: answers of both
-    /// may come together.
-    changes: Vec<config::Change>,
-    /// For packets that concern no socket.
-    nobody: SocketSet<'static>,
-    /// Takes packets that were put together from fragments.
-    whole: SocketSet<'static>,
-    whole_handle: SocketHandle,
-    link_was_up: bool,
+    /// Connections that only wait for late segments.
+    nr_lingering: AtomicUsize,
 }
 
 /// The interfaces, in the order of their numbers.
@@ -140,7 +122,7 @@ pub fn start() -> Result<()> {
     // A quarter of the memory may hold what TCP carries.
     let memory = crate::mm::frame::total() * crate::mm::PAGE_SIZE;
     smoltcp::storage::set_budget((memory / 4).max(8 << 20));
-    let lo = attach(Loopback::new())?;
+    let lo = attach(Arc::new(Loopback))?;
     let mut config = Config {
         is_up: true,
         ..Config::default()
@@ -162,69 +144,68 @@ pub fn start_once() {
     ONCE.call_once(|| {
         super::set_capability_check(|_| true);
         start().unwrap();
+        // On the host there are neither timers nor workers.
+        std::thread::spawn(|| {
+            loop {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                for netif in netifs() {
+                    for shard in &netif.shards {
+                        shard.due.store(true, Ordering::SeqCst);
+                        shard.serve(&netif);
+                    }
+                }
+            }
+        });
     });
+}
+
+/// Shards of an interface: enough that two busy connections seldom share one.
+fn nr_shards() -> usize {
+    (crate::arch::nr_cpus() * 8)
+        .next_power_of_two()
+        .clamp(8, 64)
 }
 
 /// Makes an interface for a device, named by its kind, and starts its worker.
 pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
     let nr = NETIFS.lock().len() as u32;
-    let (name, hardware) = match device.mac() {
-        Some(mac) => (
-            alloc::format!("eth{}", nr.saturating_sub(1)),
-            HardwareAddress::Ethernet(EthernetAddress(mac)),
-        ),
-        None => (String::from("lo"), HardwareAddress::Ip),
+    let name = match device.mac() {
+        Some(_) => alloc::format!("eth{}", nr.saturating_sub(1)),
+        None => String::from("lo"),
     };
     let counters = Arc::new(Counters::default());
-    let mut port = Port::new(device.clone(), counters.clone());
-    let mut iface = new_interface(hardware, &mut port, false);
-    let slaac = device
-        .mac()
-        .map(|_| new_interface(hardware, &mut port, true));
-    if device.mac().is_none() {
-        // Whatever was routed here is local.
-        iface.set_any_ip(true);
-    }
-    let mut whole = SocketSet::new(Vec::new());
-    let ring = |packets: usize, bytes: usize| {
-        raw::PacketBuffer::new(
-            alloc::vec![raw::PacketMetadata::EMPTY; packets],
-            alloc::vec![0; bytes],
-        )
-    };
-    let whole_handle = whole.add(raw::Socket::new(None, None, ring(2, 66_000), ring(1, 1)));
-    let link_was_up = device.link_is_up();
-    let netif = Arc::new_cyclic(|weak: &alloc::sync::Weak<Netif>| Netif {
-        index: nr + 1,
-        name,
-        device: device.clone(),
-        counters,
-        config: SpinLock::new(Rank::Leaf, Arc::new(Config::default())),
-        state: Mutex::new(State {
-            iface,
-            slaac,
-            port,
-            flows: BTreeMap::new(),
-            keys: BTreeMap::new(),
-            deadlines: BTreeSet::new(),
-            blocked: Vec::new(),
-            nr_pending: 0,
-            next_id: 1,
-            dhcp: None,
-            armed: None,
-            slaac_deadline: None,
-            changes: Vec::new(),
-            nobody: SocketSet::new(Vec::new()),
-            whole,
-            whole_handle,
-            link_was_up,
-        }),
-        pending: AtomicBool::new(false),
-        worker: WaitQueue::new(),
-        timer: Timer::new(Arc::new(Wakeup(weak.clone()))),
-        nr_flows: AtomicUsize::new(0),
+    let link = Link::new(device.clone(), counters.clone());
+    let ether = device.mac().map(|mac| Mutex::new(Ether::new(&link, mac)));
+    let netif = Arc::new_cyclic(|weak: &Weak<Netif>| {
+        let shards = (0..nr_shards()).map(|i| {
+            let mut port = Port::new(link.clone());
+            let mut iface = new_interface(HardwareAddress::Ip, &mut port, false);
+            // What comes here was found to be for this machine.
+            iface.set_any_ip(true);
+            let wakeup = Wakeup(weak.clone(), Some(i));
+            Shard::new(i, iface, port, Timer::new(Arc::new(wakeup)))
+        });
+        Netif {
+            index: nr + 1,
+            name,
+            device: device.clone(),
+            counters,
+            shards: shards.collect(),
+            link,
+            ether,
+            fragments: SpinLock::new(Rank::Object, Reassembly::default()),
+            next_fragment: AtomicU32::new(crate::security::random::word() as u32),
+            seed: crate::security::random::word() | 1,
+            changing: Mutex::new(()),
+            pending: AtomicBool::new(false),
+            worker: WaitQueue::new(),
+            timer: Timer::new(Arc::new(Wakeup(weak.clone(), None))),
+            asks: AtomicBool::new(false),
+            nr_flows: AtomicUsize::new(0),
+            nr_lingering: AtomicUsize::new(0),
+        }
     });
-    device.set_events(Arc::new(Wakeup(Arc::downgrade(&netif))));
+    device.set_events(Arc::new(Wakeup(Arc::downgrade(&netif), None)));
     let own = netif.clone();
     crate::sched::spawn_kernel(&alloc::format!("net/{}", netif.name), move || {
         loop {
@@ -241,11 +222,15 @@ pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
     Ok(netif)
 }
 
-fn new_interface(hardware: HardwareAddress, port: &mut Port, slaac: bool) -> Box<Interface> {
+fn new_interface(
+    hardware: HardwareAddress,
+    device: &mut impl smoltcp::phy::Device,
+    slaac: bool,
+) -> Box<Interface> {
     let mut config = iface::Config::new(hardware);
     config.random_seed = crate::security::random::word();
     config.slaac = slaac;
-    let mut iface = Box::new(Interface::new(config, port, instant(now_ns())));
+    let mut iface = Box::new(Interface::new(config, device, now()));
     if let HardwareAddress::Ethernet(mac) = hardware
         && slaac
     {
@@ -272,12 +257,15 @@ pub fn link_local(mac: [u8; 6]) -> Ipv6Cidr {
     Ipv6Cidr::new(address, 64)
 }
 
-/// Wakes an interface's worker: for its device and its timer.
-struct Wakeup(alloc::sync::Weak<Netif>);
+/// Wakes an interface's worker: for its device and its timers, of which each shard has one.
+struct Wakeup(Weak<Netif>, Option<usize>);
 
 impl Events for Wakeup {
     fn notify(&self) {
         if let Some(netif) = self.0.upgrade() {
+            if let Some(shard) = self.1.and_then(|i| netif.shards.get(i)) {
+                shard.due.store(true, Ordering::SeqCst);
+            }
             netif.kick();
         }
     }
@@ -297,7 +285,13 @@ impl Netif {
 
     /// Addresses and routes as they are now.
     pub fn config(&self) -> Arc<Config> {
-        self.config.lock().clone()
+        self.link.config()
+    }
+
+    /// Neighbours that are known or asked for: address, hardware address, and the age of the
+    /// answer in ns.
+    pub fn neighbours(&self) -> Vec<(IpAddress, Option<[u8; 6]>, u64)> {
+        self.link.neighbours.lock().list(now_ns())
     }
 
     fn kick(&self) {
@@ -305,148 +299,175 @@ impl Netif {
         self.worker.wake_all();
     }
 
-    /// Replaces addresses and routes. More than smoltcp's tables take are left out.
-    pub fn set_config(self: &Arc<Self>, config: Config) {
-        let mut state = self.state.lock();
-        self.apply(&mut state, config);
-        self.finish(&mut state);
+    fn nr_flows(&self) -> usize {
+        self.nr_flows.load(Ordering::Relaxed)
     }
 
-    fn apply(&self, state: &mut State, config: Config) {
+    /// Whether the DHCP client waits for answers.
+    fn asks(&self) -> bool {
+        self.asks.load(Ordering::Relaxed)
+    }
+
+    /// Replaces addresses and routes. More than smoltcp's tables take are not announced.
+    pub fn set_config(self: &Arc<Self>, config: Config) {
+        let guard = self.changing.lock();
+        self.install(config);
+        drop(guard);
+    }
+
+    /// [`Netif::set_config`], by who holds `changing`.
+    fn install(self: &Arc<Self>, config: Config) {
         let config = Arc::new(config);
-        state.iface.update_ip_addrs(|addrs| {
-            addrs.clear();
-            let usable = |a: &&IpCidr| a.address().is_unicast();
-            for cidr in config.addresses.iter().filter(usable) {
-                if addrs.push(*cidr).is_err() {
-                    break;
-                }
-            }
-        });
-        state.iface.routes_mut().update(|routes| {
-            routes.clear();
-            for route in &config.routes {
-                let Some(via_router) = route.gateway else {
-                    continue;
-                };
-                let route = iface::Route {
-                    cidr: route.to,
-                    via_router,
-                    preferred_until: None,
-                    expires_at: None,
-                };
-                if routes.push(route).is_err() {
-                    break;
-                }
-            }
-        });
-        let old = core::mem::replace(&mut *self.config.lock(), config);
+        if let Some(ether) = &self.ether {
+            announce(&mut ether.lock().iface, &config);
+        }
+        let lost = {
+            let old = self.config();
+            old.addresses.iter().any(|a| !config.has(a.address()))
+        };
+        let old = core::mem::replace(&mut *self.link.config.lock(), config);
         drop(old);
+        if lost {
+            self.link.neighbours.lock().clear();
+            for netif in netifs() {
+                for shard in &netif.shards {
+                    shard.with(&netif, |state| state.drop_strangers(&netif, shard));
+                }
+            }
+        }
+        self.kick();
     }
 
     /// Changes addresses and routes.
     pub fn change_config(self: &Arc<Self>, change: impl FnOnce(&mut Config)) {
+        let guard = self.changing.lock();
         let mut config = Config::clone(&self.config());
         change(&mut config);
-        self.set_config(config);
+        self.install(config);
+        drop(guard);
+    }
+
+    /// What DHCP and routers gave, in order.
+    fn apply_changes(self: &Arc<Self>, changes: Vec<Change>) {
+        for change in changes {
+            let guard = self.changing.lock();
+            let config = change.apply(self, &self.config());
+            self.install(config);
+            drop(guard);
+        }
     }
 
     /// What the worker does when it was woken.
     fn work(self: &Arc<Self>) {
         loop {
-            let mut state = self.state.lock();
             let mut more = true;
+            let mut touched = 0;
             for _ in 0..BUDGET {
                 let Some(packet) = self.device.receive() else {
                     more = self.device.enable_events();
                     break;
                 };
-                state.input(self, packet);
+                self.input(packet, &mut touched);
             }
-            self.link_changed(&mut state);
-            self.expire(&mut state);
-            self.finish(&mut state);
-            drop(state);
+            let has_room = self.device.has_room();
+            for (i, shard) in self.shards.iter().enumerate() {
+                if has_room && shard.is_blocked() {
+                    shard.due.store(true, Ordering::SeqCst);
+                }
+                if touched >> i & 1 != 0 || shard.due.load(Ordering::SeqCst) {
+                    shard.serve(self);
+                }
+            }
+            self.look_after_link();
             if !more {
                 return;
             }
         }
     }
 
-    fn link_changed(self: &Arc<Self>, state: &mut State) {
-        let up = self.device.link_is_up();
-        if up == state.link_was_up {
+    /// Neighbours, DHCP, routers, groups: what is due, and the timer for the next.
+    fn look_after_link(self: &Arc<Self>) {
+        let Some(ether) = &self.ether else {
             return;
-        }
-        state.link_was_up = up;
-        info!("{}: link {}", self.name, if up { "up" } else { "down" });
-        if let (true, Some(id)) = (up, state.dhcp)
-            && let Some(flow) = state.flows.get_mut(&id)
-        {
-            // Maybe another network.
-            config::restart_dhcp(flow);
-            state.service(self, id, Errno::ETIMEDOUT);
-        }
-    }
-
-    /// Looks after the flows whose time has come.
-    fn expire(self: &Arc<Self>, state: &mut State) {
-        let now = now_ns();
-        while let Some(&(deadline, id)) = state.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            state.deadlines.remove(&(deadline, id));
-            if let Some(flow) = state.flows.get_mut(&id) {
-                flow.deadline = None;
-            }
-            state.service(self, id, Errno::ETIMEDOUT);
-        }
-        if state.port.blocked && self.device.has_room() {
-            state.port.blocked = false;
-            for id in core::mem::take(&mut state.blocked) {
-                state.service(self, id, Errno::ETIMEDOUT);
-            }
-        }
-        config::poll_slaac(self, state);
-    }
-
-    /// The end of every piece of work: local packets, the device's doorbell, the timer.
-    fn finish(self: &Arc<Self>, state: &mut State) {
-        if self.is_loopback() {
-            let mut left = BUDGET * 16;
-            while let Some(packet) = self.device.receive() {
-                state.input(self, packet);
-                left -= 1;
-                if left == 0 {
-                    self.kick();
-                    break;
-                }
-            }
-        }
-        let changes = core::mem::take(&mut state.changes);
-        let changed = !changes.is_empty();
-        for change in changes {
-            let config = change.apply(self, &self.config());
-            self.apply(state, config);
-        }
-        if changed {
-            // Connections whose address is gone end.
-            let ids: Vec<FlowId> = state.keys.values().copied().collect();
-            for id in ids {
-                state.service(self, id, Errno::ENETUNREACH);
-            }
+        };
+        let mut changes = Vec::new();
+        let mut state = ether.lock();
+        self.asks.store(state.dhcp.is_some(), Ordering::Relaxed);
+        let next = state.work(self, &mut changes);
+        drop(state);
+        self.apply_changes(changes);
+        let (asked, given_up) = self.link.expire(now_ns());
+        for packet in given_up {
+            self.unreachable(&packet);
         }
         self.device.flush();
-        let first = state.deadlines.first().map(|d| d.0);
-        let next = [first, state.slaac_deadline].into_iter().flatten().min();
-        if next != state.armed {
-            state.armed = next;
-            // One that is armed for nothing fires in vain.
-            if let Some(deadline) = next {
-                self.timer.arm(deadline);
-            }
+        if let Some(deadline) = [next, asked].into_iter().flatten().min() {
+            self.timer.arm(deadline);
         }
+    }
+
+    /// Nobody answers for the next hop of a packet: tells who sent it.
+    fn unreachable(self: &Arc<Self>, packet: &Packet) {
+        let Some(headers) = parse_ip(packet.bytes(), link::ETHERNET) else {
+            return;
+        };
+        let payload = packet.bytes().get(headers.payload.0..headers.payload.1);
+        let Some((source, destination)) = payload.and_then(ports) else {
+            return;
+        };
+        let key = FlowKey {
+            local: smoltcp::wire::IpEndpoint::new(headers.from, source),
+            remote: smoltcp::wire::IpEndpoint::new(headers.to, destination),
+        };
+        match headers.protocol {
+            smoltcp::wire::IpProtocol::Tcp => {
+                let shard = &self.shards[self.shard_of(&key)];
+                shard.with(self, |state| {
+                    let id = shard.keys.lock().get(&key).copied();
+                    // One that was established goes on trying.
+                    if let Some(id) = id
+                        && state.is_opening(id)
+                    {
+                        state.fail(self, shard, id, Errno::EHOSTUNREACH);
+                    }
+                });
+            }
+            smoltcp::wire::IpProtocol::Udp => {
+                let error = Errno::EHOSTUNREACH;
+                table::report_unreachable(table::Takes::Udp, key.local, key.remote, error);
+            }
+            _ => {}
+        }
+    }
+
+    /// The shard of a connection, the same from either end.
+    fn shard_of(&self, key: &FlowKey) -> usize {
+        let end = |e: &smoltcp::wire::IpEndpoint| {
+            let addr = match e.addr {
+                IpAddress::Ipv4(a) => u64::from(u32::from(a)),
+                IpAddress::Ipv6(a) => {
+                    let bits = u128::from(a);
+                    (bits >> 64) as u64 ^ (bits as u64).rotate_left(32)
+                }
+            };
+            let x = (addr ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            (x ^ x >> 29 ^ u64::from(e.port)).wrapping_mul(self.seed)
+        };
+        let hash = end(&key.local).wrapping_add(end(&key.remote));
+        let hash = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (hash >> 40) as usize & (self.shards.len() - 1)
+    }
+
+    fn shard(&self, id: FlowId) -> &Shard {
+        &self.shards[id as usize % self.shards.len()]
+    }
+
+    /// Whether there is a connection between these ends.
+    fn is_open(&self, key: &FlowKey) -> bool {
+        self.shards[self.shard_of(key)]
+            .keys
+            .lock()
+            .contains_key(key)
     }
 
     /// Runs `f` with the TCP socket of a flow, then sends what there is to send. ENOTCONN
@@ -456,16 +477,22 @@ impl Netif {
         id: FlowId,
         f: impl FnOnce(&mut tcp::Socket<'static>) -> R,
     ) -> Result<R> {
-        let mut state = self.state.lock();
-        let flow = state.flows.get_mut(&id).ok_or(Errno::ENOTCONN)?;
-        let handle = flow.handle;
-        let r = f(flow.set.get_mut::<tcp::Socket>(handle));
-        state.service(self, id, Errno::ECONNRESET);
-        self.finish(&mut state);
-        Ok(r)
+        let shard = self.shard(id);
+        shard.with(self, |state| {
+            let r = f(state.tcp(id).ok_or(Errno::ENOTCONN)?);
+            state.service(self, shard, id, Errno::ECONNRESET);
+            Ok(r)
+        })
     }
 
-    /// Starts a connection. EADDRINUSE when there is one between these ends; ENOBUFS.
+    /// Looks at the TCP socket of a flow. ENOTCONN when the flow is gone.
+    pub fn see_tcp<R>(&self, id: FlowId, f: impl FnOnce(&tcp::Socket<'static>) -> R) -> Result<R> {
+        let mut state = self.shard(id).state.lock();
+        state.tcp(id).map(|s| f(s)).ok_or(Errno::ENOTCONN)
+    }
+
+    /// Starts a connection. EADDRINUSE when there is one between these ends; EPERM,
+    /// ECONNREFUSED when the packet filter keeps it in.
     pub fn connect(
         self: &Arc<Self>,
         key: FlowKey,
@@ -474,291 +501,179 @@ impl Netif {
         prepare: impl FnOnce(&mut tcp::Socket<'static>),
     ) -> Result<FlowId> {
         super::filter::connecting(self, &key)?;
-        let limits = flow::buffers(buffers, self.nr_flows.load(Ordering::Relaxed));
-        let mut socket = new_tcp(limits);
+        let mut socket = new_tcp(flow::buffers(buffers, self.nr_flows()));
         prepare(&mut socket);
-        socket.set_timeout(Some(Duration::from_secs(CONNECT_TIMEOUT_SECONDS)));
-        let mut state = self.state.lock();
-        if state.keys.contains_key(&key) {
-            return Err(Errno::EADDRINUSE);
-        }
-        socket
-            .connect(state.iface.context(), key.remote, key.local)
-            .map_err(|_| Errno::EADDRNOTAVAIL)?;
-        let id = state.add_tcp(self, socket, key, Stage::Owned, status);
-        state.service(self, id, Errno::ETIMEDOUT);
-        self.finish(&mut state);
-        Ok(id)
-    }
-
-    /// Whether there is a connection between these ends.
-    pub fn has_flow(&self, key: &FlowKey) -> bool {
-        self.state.lock().keys.contains_key(key)
+        let limit = match status.user_timeout_ms() {
+            0 => Duration::from_secs(shard::CONNECT_TIMEOUT_SECONDS),
+            ms => Duration::from_millis(ms.into()),
+        };
+        socket.set_timeout(Some(limit));
+        let shard = &self.shards[self.shard_of(&key)];
+        shard.with(self, |state| {
+            state.connect(self, shard, key, socket, status)
+        })
     }
 
     /// A socket takes a connection that was queued for it.
     pub fn adopt(self: &Arc<Self>, id: FlowId) {
-        if let Some(Flow {
-            kind: Kind::Tcp { stage, .. },
-            ..
-        }) = self.state.lock().flows.get_mut(&id)
-        {
-            *stage = Stage::Owned;
+        let mut state = self.shard(id).state.lock();
+        if let Some(flow) = state.flows.get_mut(&id) {
+            flow.stage = Stage::Owned;
         }
     }
 
     /// The socket of a connection was closed: it ends in order, or by a reset when `reset` or
     /// when bytes were left unread (RFC 2525, 2.17).
     pub fn release(self: &Arc<Self>, id: FlowId, reset: bool) {
-        let mut state = self.state.lock();
-        let Some(flow) = state.flows.get_mut(&id) else {
-            return;
-        };
-        if let Kind::Tcp { stage, .. } = &mut flow.kind {
-            *stage = Stage::Orphan;
-        }
-        let socket = flow.set.get_mut::<tcp::Socket>(flow.handle);
-        if reset || socket.recv_queue() > 0 {
-            socket.abort();
-        } else {
-            socket.close();
-            socket.set_timeout(Some(Duration::from_secs(ORPHAN_SECONDS)));
-        }
-        state.service(self, id, Errno::ECONNRESET);
-        self.finish(&mut state);
+        let shard = self.shard(id);
+        shard.with(self, |state| state.release(self, shard, id, reset));
     }
 
-    /// Sends one IP packet with its header. EMSGSIZE when it is too long, ENOBUFS when too
-    /// many wait.
-    pub fn send_packet(self: &Arc<Self>, packet: Vec<u8>) -> Result<()> {
+    /// Memory for an IP packet of `len` bytes that [`Netif::send_packet`] takes; it begins at
+    /// [`Netif::prefix`]. ENOBUFS.
+    pub fn packet(&self, len: usize) -> Result<Packet> {
+        self.link.packet(len)
+    }
+
+    /// Bytes in front of the IP packet in [`Netif::packet`].
+    pub fn prefix(&self) -> usize {
+        self.link.prefix()
+    }
+
+    /// Sends one IP packet; with `cut` in fragments when it is longer than the wire takes.
+    /// EMSGSIZE when it must not be cut, ENOBUFS, EPERM when the packet filter keeps it in.
+    pub fn send_packet(self: &Arc<Self>, packet: Packet, cut: bool) -> Result<()> {
+        let prefix = self.prefix();
         let mtu = self.device.mtu();
-        // smoltcp's buffer for fragments.
-        if packet.len() > mtu && (packet.len() > 4096 || packet[0] >> 4 != 4) {
+        let len = packet.bytes().len() - prefix;
+        if len > mtu && !cut {
             return Err(Errno::EMSGSIZE);
         }
-        super::filter::outgoing(self, &packet)?;
-        let mut state = self.state.lock();
-        if state.nr_pending >= MAX_PENDING {
-            return Err(Errno::ENOBUFS);
+        super::filter::outgoing(self, &packet.bytes()[prefix..])?;
+        if self.is_loopback() {
+            self.send_to_self(packet);
+            return Ok(());
         }
-        let buffer = |packets: usize, bytes: Vec<u8>| {
-            raw::PacketBuffer::new(alloc::vec![raw::PacketMetadata::EMPTY; packets], bytes)
-        };
-        let len = packet.len();
-        let none = buffer(0, Vec::new());
-        let mut socket = raw::Socket::new(None, None, none, buffer(1, alloc::vec![0; len]));
-        socket.send_slice(&packet).map_err(|_| Errno::ENOBUFS)?;
-        let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(socket);
-        let id = state.add(
-            self,
-            Flow {
-                set,
-                handle,
-                kind: Kind::Packet {
-                    expires_ns: now_ns() + PENDING_NS,
-                },
-                deadline: None,
-            },
-        );
-        state.nr_pending += 1;
-        state.service(self, id, Errno::ETIMEDOUT);
-        self.finish(&mut state);
+        if len <= mtu {
+            self.send_on_wire(packet);
+        } else {
+            let id = self.next_fragment.fetch_add(1, Ordering::Relaxed);
+            let mut enough = true;
+            let is_cut = fragment::cut(&packet.bytes()[prefix..], mtu, id, |header, payload| {
+                let Ok(mut piece) = self.packet(header.len() + payload.len()) else {
+                    enough = false;
+                    return;
+                };
+                let bytes = &mut piece.bytes_mut()[prefix..];
+                bytes[..header.len()].copy_from_slice(header);
+                bytes[header.len()..].copy_from_slice(payload);
+                if enough {
+                    self.send_on_wire(piece);
+                }
+            });
+            if !is_cut {
+                return Err(Errno::EMSGSIZE);
+            }
+            if !enough {
+                return Err(Errno::ENOBUFS);
+            }
+        }
+        self.device.flush();
+        if self.link.neighbours.lock().is_waiting() {
+            // Its timer asks again.
+            self.kick();
+        }
         Ok(())
+    }
+
+    fn send_on_wire(&self, packet: Packet) {
+        if self.device.link_is_up() && !self.device.has_room() {
+            // Lost, as datagrams may be.
+            count(&self.counters.tx_dropped, 1);
+            return;
+        }
+        self.link.send(packet);
+    }
+
+    fn send_to_self(self: &Arc<Self>, mut packet: Packet) {
+        let len = packet.bytes().len() as u64;
+        count(&self.counters.tx_packets, 1);
+        count(&self.counters.tx_bytes, len);
+        if !self.config().is_up {
+            count(&self.counters.rx_dropped, 1);
+            return;
+        }
+        count(&self.counters.rx_packets, 1);
+        count(&self.counters.rx_bytes, len);
+        packet.checksum_ok = true;
+        let Some(headers) = parse_ip(packet.bytes(), 0) else {
+            return;
+        };
+        let shard = match headers.protocol {
+            smoltcp::wire::IpProtocol::Tcp => {
+                // From a raw socket.
+                let payload = &packet.bytes()[headers.payload.0..headers.payload.1];
+                let Some((source, destination)) = ports(payload) else {
+                    return;
+                };
+                self.shard_of(&FlowKey {
+                    local: smoltcp::wire::IpEndpoint::new(headers.to, destination),
+                    remote: smoltcp::wire::IpEndpoint::new(headers.from, source),
+                })
+            }
+            _ if self.deliver_datagram(&headers, packet.bytes(), true) => return,
+            _ => 0,
+        };
+        self.shards[shard].post(self, headers, packet);
+        self.shards[shard].serve(self);
     }
 
     /// Calls `f` with the ends, state and status of every connection.
     pub fn for_each_tcp(&self, mut f: impl FnMut(&FlowKey, tcp::State, &Status)) {
-        let state = self.state.lock();
-        for flow in state.flows.values() {
-            if let Kind::Tcp { key, status, .. } = &flow.kind {
-                f(
-                    key,
-                    flow.set.get::<tcp::Socket>(flow.handle).state(),
-                    status,
-                );
+        for shard in &self.shards {
+            let state = shard.state.lock();
+            for flow in state.flows.values() {
+                let socket = flow.set.get::<tcp::Socket>(flow.handle);
+                f(&flow.key, socket.state(), &flow.status);
             }
         }
     }
+}
+
+/// Tells the part that answers ARP and neighbour discovery about addresses and routes.
+fn announce(iface: &mut Interface, config: &Config) {
+    iface.update_ip_addrs(|addrs| {
+        addrs.clear();
+        let usable = |a: &&IpCidr| a.address().is_unicast();
+        for cidr in config.addresses.iter().filter(usable) {
+            if addrs.push(*cidr).is_err() {
+                break;
+            }
+        }
+    });
+    iface.routes_mut().update(|routes| {
+        routes.clear();
+        for route in &config.routes {
+            let Some(via_router) = route.gateway else {
+                continue;
+            };
+            let route = iface::Route {
+                cidr: route.to,
+                via_router,
+                preferred_until: None,
+                expires_at: None,
+            };
+            if routes.push(route).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 fn new_tcp((rx, tx): (usize, usize)) -> tcp::Socket<'static> {
     let mut socket = tcp::Socket::new(tcp::SocketBuffer::new(rx), tcp::SocketBuffer::new(tx));
     socket.set_congestion_control(tcp::CongestionControl::Reno);
     socket
-}
-
-impl State {
-    fn add(&mut self, netif: &Netif, flow: Flow) -> FlowId {
-        let id = self.next_id;
-        self.next_id += 1;
-        self.flows.insert(id, flow);
-        netif.nr_flows.store(self.flows.len(), Ordering::Relaxed);
-        id
-    }
-
-    fn add_tcp(
-        &mut self,
-        netif: &Netif,
-        socket: tcp::Socket<'static>,
-        key: FlowKey,
-        stage: Stage,
-        status: Arc<Status>,
-    ) -> FlowId {
-        let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(socket);
-        let flow = Flow {
-            set,
-            handle,
-            kind: Kind::Tcp { key, status, stage },
-            deadline: None,
-        };
-        let id = self.add(netif, flow);
-        self.keys.insert(key, id);
-        id
-    }
-
-    fn remove(&mut self, netif: &Netif, id: FlowId) {
-        let Some(flow) = self.flows.remove(&id) else {
-            return;
-        };
-        netif.nr_flows.store(self.flows.len(), Ordering::Relaxed);
-        if let Some(deadline) = flow.deadline {
-            self.deadlines.remove(&(deadline, id));
-        }
-        match &flow.kind {
-            Kind::Tcp { key, stage, .. } => {
-                if self.keys.get(key) == Some(&id) {
-                    self.keys.remove(key);
-                }
-                if let Stage::Embryo(listener) = stage {
-                    listener.embryos.fetch_sub(1, Ordering::SeqCst);
-                }
-            }
-            Kind::Packet { .. } => self.nr_pending -= 1,
-            Kind::Dhcp => {}
-        }
-    }
-
-    /// Gives the staged packet to smoltcp with one flow's set, or with nobody's.
-    fn ingest(&mut self, packet: super::device::Packet, id: Option<FlowId>) {
-        self.port.staged = Some(packet);
-        let set = match id.and_then(|id| self.flows.get_mut(&id)) {
-            Some(flow) => &mut flow.set,
-            None => &mut self.nobody,
-        };
-        let now = instant(now_ns());
-        self.iface.poll_ingress_single(now, &mut self.port, set);
-        self.port.staged = None;
-    }
-
-    /// Sends what a flow has to send, notes when it wants to be looked at again, and tells
-    /// whoever waits. `why` is the error of a connection that is found broken.
-    fn service(&mut self, netif: &Arc<Netif>, id: FlowId, why: Errno) {
-        let now_ns = now_ns();
-        let now = instant(now_ns);
-        let is_crowded = self.flows.len() > MAX_LINGERING;
-        let Some(flow) = self.flows.get_mut(&id) else {
-            return;
-        };
-        let mut left = 256;
-        while self.iface.poll_egress(now, &mut self.port, &mut flow.set)
-            == PollResult::SocketStateChanged
-        {
-            left -= 1;
-            if left == 0 {
-                break;
-            }
-        }
-        if let Kind::Tcp { .. } = flow.kind {
-            let socket = flow.set.get_mut::<tcp::Socket>(flow.handle);
-            // A peer may be silent unless something waits for its answer.
-            if matches!(
-                socket.state(),
-                tcp::State::Established | tcp::State::CloseWait
-            ) {
-                let waits = socket.send_queue() > 0;
-                socket.set_timeout(waits.then(|| Duration::from_secs(DATA_TIMEOUT_SECONDS)));
-            }
-        }
-        let mut deadline = match self.iface.poll_at(now, &flow.set) {
-            Some(at) if at > now => Some((at.total_micros() as u64).saturating_mul(1000)),
-            Some(_) if self.port.blocked => {
-                if !self.blocked.contains(&id) {
-                    self.blocked.push(id);
-                }
-                None
-            }
-            // Shortly: nobody spins.
-            Some(_) => Some(now_ns + 10_000_000),
-            None => None,
-        };
-        let mut gone = false;
-        match &mut flow.kind {
-            Kind::Tcp { key, status, stage } => {
-                let socket = flow.set.get_mut::<tcp::Socket>(flow.handle);
-                status.refresh(socket, why);
-                let closed = socket.state() == tcp::State::Closed;
-                match stage {
-                    Stage::Embryo(listener) if status.has(bit::CONNECTED) && !closed => {
-                        listener.embryos.fetch_sub(1, Ordering::SeqCst);
-                        let accepted = Accepted {
-                            netif: netif.clone(),
-                            id,
-                            key: *key,
-                            status: status.clone(),
-                        };
-                        if listener.push(accepted).is_ok() {
-                            *stage = Stage::Queued;
-                        } else {
-                            *stage = Stage::Orphan;
-                            socket.abort();
-                            deadline = Some(now_ns);
-                        }
-                    }
-                    Stage::Embryo(_) | Stage::Orphan => {
-                        // A reset was sent above, unless the neighbour is unknown.
-                        // Who waits for late segments gives way to who has some.
-                        gone = closed || is_crowded && socket.state() == tcp::State::TimeWait;
-                    }
-                    Stage::Owned | Stage::Queued => {}
-                }
-            }
-            Kind::Packet { expires_ns } => {
-                let socket = flow.set.get_mut::<raw::Socket>(flow.handle);
-                gone = socket.send_queue() == 0 || now_ns >= *expires_ns;
-            }
-            Kind::Dhcp => {
-                if let Some(change) = config::poll_dhcp(flow) {
-                    self.changes.push(change);
-                }
-            }
-        }
-        if gone {
-            self.remove(netif, id);
-        } else if flow.deadline != deadline {
-            if let Some(old) = flow.deadline {
-                self.deadlines.remove(&(old, id));
-            }
-            flow.deadline = deadline;
-            if let Some(new) = deadline {
-                self.deadlines.insert((new, id));
-            }
-        }
-    }
-
-    /// A neighbour's address became known: looks after the flows that wait for one.
-    fn neighbour_answered(&mut self, netif: &Arc<Netif>) {
-        let soon = now_ns() + NS_PER_SEC + NS_PER_SEC / 10;
-        let waiting: Vec<FlowId> = self
-            .deadlines
-            .range(..(soon, 0))
-            .map(|&(_, id)| id)
-            .collect();
-        for id in waiting {
-            self.service(netif, id, Errno::ETIMEDOUT);
-        }
-    }
 }
 
 /// Where a packet to `to` goes out and with which source address: through the interface

@@ -1,6 +1,7 @@
-//! A network device as smoltcp sees it: one packet in at a time, packets out while there is
-//! room.
+//! Devices as smoltcp sees them: one packet in at a time, packets out while there is room.
+//! [`Port`] is for those who speak IP, [`Wire`] for the one that speaks Ethernet.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
-use crate::net::device::{NetDevice, Packet};
+use super::link::{ETHERNET, Link};
+use crate::net::device::Packet;
 
 /// What went through an interface (/proc/net/dev).
 #[derive(Default)]
@@ -27,27 +29,8 @@ pub fn count(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
 
-/// A device with the packet that is being received.
-pub struct Port {
-    /// The device.
-    pub device: Arc<dyn NetDevice>,
-    /// What the next `receive` takes.
-    pub staged: Option<Packet>,
-    /// The device was full since this was cleared.
-    pub blocked: bool,
-    /// Shared with the interface.
-    pub counters: Arc<Counters>,
-}
-
 /// The received packet.
 pub struct RxToken(Packet);
-
-/// The right to send one packet.
-pub struct TxToken<'a> {
-    device: &'a dyn NetDevice,
-    counters: &'a Counters,
-    segment_size: Option<u16>,
-}
 
 impl phy::RxToken for RxToken {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -55,27 +38,54 @@ impl phy::RxToken for RxToken {
     }
 }
 
+/// Writes a packet by `f`. Without memory it is lost, as on the wire: protocols send again.
+fn write<R>(
+    packet: Option<Packet>,
+    prefix: usize,
+    len: usize,
+    f: impl FnOnce(&mut [u8]) -> R,
+) -> (R, Option<Packet>) {
+    match packet {
+        Some(mut packet) => (f(&mut packet.bytes_mut()[prefix..]), Some(packet)),
+        // What is written has to go somewhere; there was memory for the socket's own buffers.
+        None => (f(&mut alloc::vec![0; len]), None),
+    }
+}
+
+/// A link with the IP packet that is being received.
+pub struct Port {
+    /// The link.
+    pub link: Arc<Link>,
+    /// What the next `receive` takes.
+    pub staged: Option<Packet>,
+    /// The device was full since this was cleared.
+    pub blocked: bool,
+    /// Packets on their way back to this machine (loopback).
+    pub local: VecDeque<Packet>,
+}
+
+/// The right to send one IP packet.
+pub struct TxToken<'a> {
+    link: &'a Link,
+    local: &'a mut VecDeque<Packet>,
+    segment_size: Option<u16>,
+}
+
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let packet = if self.device.needs_dma() {
-            Packet::for_device(len)
-        } else {
-            Packet::in_heap(len)
-        };
-        let Ok(mut packet) = packet else {
-            count(&self.counters.tx_dropped, 1);
-            // Lost for want of memory, as on the wire: protocols send again. What is written
-            // has to go somewhere; there was memory for the socket's own buffers.
-            return f(&mut alloc::vec![0; len]);
-        };
-        let result = f(packet.bytes_mut());
-        packet.segment_size = self.segment_size;
-        match self.device.transmit(packet) {
-            Ok(()) => {
-                count(&self.counters.tx_packets, 1);
-                count(&self.counters.tx_bytes, len as u64);
+        let (result, packet) = write(self.link.packet(len).ok(), self.link.prefix(), len, f);
+        match packet {
+            None => count(&self.link.counters.tx_dropped, 1),
+            Some(mut packet) if self.link.is_loopback() => {
+                packet.checksum_ok = true;
+                count(&self.link.counters.tx_packets, 1);
+                count(&self.link.counters.tx_bytes, len as u64);
+                self.local.push_back(packet);
             }
-            Err(_) => count(&self.counters.tx_dropped, 1),
+            Some(mut packet) => {
+                packet.segment_size = self.segment_size;
+                self.link.send(packet);
+            }
         }
         result
     }
@@ -85,19 +95,19 @@ impl phy::TxToken for TxToken<'_> {
 }
 
 impl Port {
-    /// `device`, with nothing received yet.
-    pub fn new(device: Arc<dyn NetDevice>, counters: Arc<Counters>) -> Port {
+    /// A port of `link`, with nothing received yet.
+    pub fn new(link: Arc<Link>) -> Port {
         Port {
-            device,
+            link,
             staged: None,
             blocked: false,
-            counters,
+            local: VecDeque::new(),
         }
     }
-    fn token(&self) -> TxToken<'_> {
+    fn token(&mut self) -> TxToken<'_> {
         TxToken {
-            device: &*self.device,
-            counters: &self.counters,
+            link: &self.link,
+            local: &mut self.local,
             segment_size: None,
         }
     }
@@ -112,11 +122,13 @@ impl phy::Device for Port {
         Some((RxToken(packet), self.token()))
     }
     fn transmit(&mut self, _now: Instant) -> Option<TxToken<'_>> {
-        if !self.device.link_is_up() {
-            // Sent into nothing: protocols send again once the cable is back.
-            return Some(self.token());
-        }
-        if !self.device.has_room() {
+        if self.link.is_loopback() {
+            if self.local.len() >= MAX_LOCAL {
+                self.blocked = true;
+                return None;
+            }
+        } else if self.link.device.link_is_up() && !self.link.device.has_room() {
+            // Without a cable it is sent into nothing: protocols send again once it is back.
             self.blocked = true;
             return None;
         }
@@ -124,20 +136,65 @@ impl phy::Device for Port {
     }
     fn capabilities(&self) -> DeviceCapabilities {
         let mut caps = DeviceCapabilities::default();
-        let mtu = self.device.mtu();
-        (caps.medium, caps.max_transmission_unit) = match self.device.mac() {
-            Some(_) => (Medium::Ethernet, mtu + 14),
-            None => (Medium::Ip, mtu),
-        };
-        let offloads = self.device.offloads();
+        caps.medium = Medium::Ip;
+        caps.max_transmission_unit = self.link.device.mtu();
+        let offloads = self.link.device.offloads();
         // Received TCP checksums are verified before smoltcp sees the packet.
         caps.checksum.tcp = if offloads.tx_tcp_checksum {
             Checksum::None
         } else {
             Checksum::Tx
         };
-        caps.segmentation.tcpv4 = offloads.segmentation_v4.and_then(NonZeroUsize::new);
-        caps.segmentation.tcpv6 = offloads.segmentation_v6.and_then(NonZeroUsize::new);
+        let size = |longest: Option<usize>| {
+            longest.and_then(|n| NonZeroUsize::new(n.saturating_sub(ETHERNET)))
+        };
+        caps.segmentation.tcpv4 = size(offloads.segmentation_v4);
+        caps.segmentation.tcpv6 = size(offloads.segmentation_v6);
+        caps
+    }
+}
+
+/// Packets that wait in one shard's own queue.
+const MAX_LOCAL: usize = 256;
+
+/// A card with the Ethernet frame that is being received.
+pub struct Wire {
+    /// The link.
+    pub link: Arc<Link>,
+    /// What the next `receive` takes.
+    pub staged: Option<Packet>,
+}
+
+/// The right to send one frame.
+pub struct WireToken<'a>(&'a Link);
+
+impl phy::TxToken for WireToken<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let (result, packet) = write(Packet::for_device(len).ok(), 0, len, f);
+        match packet {
+            Some(packet) => self.0.transmit(packet),
+            None => count(&self.0.counters.tx_dropped, 1),
+        }
+        result
+    }
+}
+
+impl phy::Device for Wire {
+    type RxToken<'a> = RxToken;
+    type TxToken<'a> = WireToken<'a>;
+
+    fn receive(&mut self, _now: Instant) -> Option<(RxToken, WireToken<'_>)> {
+        let packet = self.staged.take()?;
+        Some((RxToken(packet), WireToken(&self.link)))
+    }
+    fn transmit(&mut self, _now: Instant) -> Option<WireToken<'_>> {
+        (!self.link.device.link_is_up() || self.link.device.has_room())
+            .then(|| WireToken(&self.link))
+    }
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut caps = DeviceCapabilities::default();
+        caps.medium = Medium::Ethernet;
+        caps.max_transmission_unit = self.link.device.mtu() + ETHERNET;
         caps
     }
 }

@@ -440,10 +440,10 @@ pub fn has_raw(protocol: u8) -> bool {
 
 /// An ICMP error came for what was sent from `local` to `remote`: tells the connected
 /// receiver that sent it.
-pub fn report_unreachable(takes: Takes, local: IpEndpoint, remote: IpEndpoint) {
+pub fn report_unreachable(takes: Takes, local: IpEndpoint, remote: IpEndpoint, error: Errno) {
     for receiver in find_receivers(takes, remote, local, false) {
         if receiver.ends.lock().remote.is_some() {
-            receiver.set_error(Errno::ECONNREFUSED);
+            receiver.set_error(error);
         }
     }
 }

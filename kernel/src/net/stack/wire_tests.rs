@@ -8,8 +8,8 @@ use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
 use smoltcp::wire::{
-    DhcpMessageType, DhcpPacket, DhcpRepr, EthernetFrame, EthernetProtocol, Icmpv6Packet,
-    Icmpv6Repr, IpListenEndpoint, IpProtocol, IpRepr, Ipv4Address, Ipv4Packet,
+    DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
+    Icmpv6Packet, Icmpv6Repr, IpListenEndpoint, IpProtocol, IpRepr, Ipv4Address, Ipv4Packet,
     NdiscPrefixInfoFlags, NdiscPrefixInformation, NdiscRepr, NdiscRouterFlags, UdpPacket,
 };
 
