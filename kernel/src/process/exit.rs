@@ -107,6 +107,7 @@ fn release_user_state(task: &Arc<Task>, process: &Arc<Process>) {
     futex::release_robust_list(task);
     let clear_tid = task.clear_tid.swap(0, Ordering::Relaxed);
     if clear_tid != 0 && memory_is_shared(process) {
+        sched::about_to_end();
         // An address that is not writable is the program's own loss.
         if copy_to_user(UserAddr(clear_tid), &0u32.to_le_bytes()).is_ok() {
             futex::wake_address(task, UserAddr(clear_tid));
@@ -201,6 +202,7 @@ fn end_process(process: &Arc<Process>, status: ExitStatus, uid: u32) {
         children,
         uid,
     };
+    sched::about_to_end();
     let mut after = Aftermath::default();
     process.exited.store(true, Ordering::Release);
     {

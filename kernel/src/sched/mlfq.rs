@@ -365,6 +365,25 @@ impl<T: Schedulable> Default for Mlfq<T> {
     }
 }
 
+/// Threads that run for less than this between sleeps take turns better on one CPU: waking
+/// another CPU takes as long.
+pub const SHORT_BURST_NS: u64 = 100_000;
+
+/// What a thread usually runs between two sleeps, after it ran for `burst`. Follows habits, not
+/// single long bursts: to the guest a virtual CPU that the host gave to others looks as if
+/// its thread had run all that time.
+pub fn usual_burst(usual: u64, burst: u64) -> u64 {
+    if usual == 0 {
+        // Starting up is no habit either.
+        burst.min(SHORT_BURST_NS)
+    } else if burst < usual {
+        usual.midpoint(burst)
+    } else {
+        let most = usual.saturating_mul(2).saturating_add(SHORT_BURST_NS / 4);
+        usual - usual / 4 + burst.min(most) / 4
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::list::Links;
@@ -566,5 +585,23 @@ mod tests {
         let e = Entity::new(15);
         e.woken(u64::MAX);
         assert_eq!(e.key(), 102);
+    }
+
+    #[test]
+    fn one_long_burst_is_no_habit_but_several_are() {
+        let short = |usual: u64| usual < SHORT_BURST_NS;
+        let mut usual = usual_burst(0, 20_000);
+        assert_eq!(usual, 20_000);
+        assert!(short(usual_burst(usual_burst(0, 8_000_000), 20_000)));
+        usual = usual_burst(usual, 8_000_000);
+        assert!(short(usual));
+        for _ in 0..8 {
+            usual = usual_burst(usual, 8_000_000);
+        }
+        assert!(!short(usual));
+        for _ in 0..8 {
+            usual = usual_burst(usual, 20_000);
+        }
+        assert!(short(usual));
     }
 }

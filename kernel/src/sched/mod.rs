@@ -63,6 +63,16 @@ pub fn has_current() -> bool {
     !current_ptr().is_null()
 }
 
+/// Says that the caller has little left to do before it ends: whom it wakes now can wait for
+/// its CPU.
+pub fn about_to_end() {
+    if has_current() {
+        current()
+            .ends
+            .store(true, core::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 /// Gives up the CPU to another ready thread.
 pub fn yield_now() {
     #[cfg(target_os = "none")]

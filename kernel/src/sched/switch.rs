@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use super::account;
-use super::mlfq::{IDLE_KEY, Key, Mlfq, Place, Quantum, TICK_NS};
+use super::mlfq::{IDLE_KEY, Key, Mlfq, Place, Quantum, SHORT_BURST_NS, TICK_NS, usual_burst};
 use super::thread::{Thread, state};
 use super::{reaper, space};
 use crate::arch::{self, CpuMask, MAX_CPUS, cpu_id, irq_restore, irq_save, percpu};
@@ -359,7 +359,7 @@ fn note_burst(t: &Thread) {
     let burst = total.saturating_sub(t.woke_at_runtime.swap(total, Ordering::Relaxed));
     let usual = t.usual_burst_ns.load(Ordering::Relaxed);
     t.usual_burst_ns
-        .store((3 * usual + burst) / 4, Ordering::Relaxed);
+        .store(usual_burst(usual, burst), Ordering::Relaxed);
 }
 
 /// Notes when the running thread's quantum ends, if somebody waits for that.
@@ -493,16 +493,12 @@ fn enqueue_somewhere(t: &Thread) {
     }
 }
 
-/// Threads that run for less than this between sleeps take turns better on one CPU: waking
-/// another CPU takes as long.
-const SHORT_BURST_NS: u64 = 100_000;
-
-/// Whether the running thread is about to sleep, to judge by its habit, and `t` will do so soon
-/// after it ran: then `t` can wait for this CPU, if nobody else does.
+/// Whether `t` had better wait for this CPU, if nobody else does: it idles but for the interrupt
+/// that it handles, or the running thread ends, or that is about to sleep, to judge by its
+/// habit, and `t` will do so soon after it ran. Waking another CPU would take longer: a halted
+/// one costs an interrupt and, in a virtual machine, the time until the host runs it again.
 fn takes_turns(t: &Thread, cpu: usize) -> bool {
-    if queue_of(cpu).nr_waiting.load(Ordering::Relaxed) != 0
-        || t.slept_at.load(Ordering::Relaxed) == u64::MAX
-    {
+    if queue_of(cpu).nr_waiting.load(Ordering::Relaxed) != 0 {
         return false;
     }
     // SAFETY: the running thread is alive; a CPU that wakes somebody has one.
@@ -513,7 +509,8 @@ fn takes_turns(t: &Thread, cpu: usize) -> bool {
         let burst = t.usual_burst_ns.load(Ordering::Relaxed);
         burst != 0 && burst < SHORT_BURST_NS
     };
-    !waker.is_idle && short(waker) && short(t)
+    let is_new = t.slept_at.load(Ordering::Relaxed) == u64::MAX;
+    waker.is_idle || !is_new && (waker.ends.load(Ordering::Relaxed) || short(waker) && short(t))
 }
 
 /// The CPU a woken thread goes to: this one if the two take turns; where it last ran if that is
@@ -527,6 +524,7 @@ fn choose_cpu(t: &Thread) -> usize {
     }
     let here = cpu_id();
     if allowed & 1 << here != 0 && takes_turns(t, here) {
+        IDLE.fetch_and(!(1 << here), Ordering::AcqRel);
         return here;
     }
     let last = t.cpu.load(Ordering::Relaxed) % MAX_CPUS;

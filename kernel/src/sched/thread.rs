@@ -132,6 +132,8 @@ pub struct Thread {
     /// Run time when it last woke, and how long it usually runs before it sleeps again.
     pub(super) woke_at_runtime: AtomicU64,
     pub(super) usual_burst_ns: AtomicU64,
+    /// It has little left to do before it ends.
+    pub(super) ends: AtomicBool,
     /// Switches it asked for, and those it did not.
     pub(super) voluntary_switches: AtomicU64,
     pub(super) involuntary_switches: AtomicU64,
@@ -297,6 +299,7 @@ impl Thread {
             slept_at: AtomicU64::new(0),
             woke_at_runtime: AtomicU64::new(0),
             usual_burst_ns: AtomicU64::new(0),
+            ends: AtomicBool::new(false),
             voluntary_switches: AtomicU64::new(0),
             involuntary_switches: AtomicU64::new(0),
         }
