@@ -1,6 +1,7 @@
 /* Internet sockets over loopback: calls, errors, options and what poll says. */
 #include "conform.h"
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 static void ev(const char *what, int fd) { struct pollfd p = {fd, POLLIN | POLLOUT | POLLRDHUP | POLLPRI, 0}; int r = poll(&p, 1, 0); printf("  %s: %d %x\n", what, r, p.revents); }
@@ -66,4 +67,8 @@ static void full_table(void) {
 static void low_ports(void) {
     int s = socket(AF_INET, SOCK_STREAM, 0), u = socket(AF_INET, SOCK_DGRAM, 0); struct sockaddr_in a = at("127.0.0.1", 623); setuid(1000); SHOW(bind(s, (void *)&a, sizeof a)); SHOW(bind(u, (void *)&a, sizeof a)); a.sin_port = htons(6230); SHOW(bind(s, (void *)&a, sizeof a));
 }
-int main(void) { SECTION(broken_pipes); SECTION(full_table); SECTION(low_ports); SECTION(kinds); SECTION(fresh); SECTION(binding); SECTION(connecting); SECTION(later); SECTION(resets); SECTION(datagrams); SECTION(options); SECTION(sixth); SECTION(blocking); SECTION(edges); return 0; }
+static void interfaces(void) {
+    /* Of any socket, whatever its family. */
+    struct ifreq r; for (int i = 0; i < 2; i++) { int u = socket(i ? AF_UNIX : AF_INET, SOCK_DGRAM, 0); memset(&r, 0, sizeof r); strcpy(r.ifr_name, "lo"); SHOW(ioctl(u, SIOCGIFINDEX, &r)); printf("  %d\n", r.ifr_ifindex); strcpy(r.ifr_name, "none0"); SHOW(ioctl(u, SIOCGIFINDEX, &r)); SHOW(ioctl(u, 0x1234, &r)); } printf("  %u\n", if_nametoindex("lo"));
+}
+int main(void) { SECTION(interfaces); SECTION(broken_pipes); SECTION(full_table); SECTION(low_ports); SECTION(kinds); SECTION(fresh); SECTION(binding); SECTION(connecting); SECTION(later); SECTION(resets); SECTION(datagrams); SECTION(options); SECTION(sixth); SECTION(blocking); SECTION(edges); return 0; }

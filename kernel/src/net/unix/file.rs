@@ -90,7 +90,8 @@ impl File for UnixSocket {
                 let used = self.end.peer().map_or(0, |p| p.inbox.used());
                 out.write(used as i32)?;
             }
-            _ => return Err(Errno::ENOTTY),
+            // Any socket will do to ask about interfaces: if_nametoindex(3) takes this kind.
+            _ => return crate::net::inet::ioctl::interface(cmd, arg),
         }
         Ok(0)
     }
