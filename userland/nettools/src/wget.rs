@@ -428,7 +428,10 @@ impl Fetcher {
             return Ok(Tried::Done);
         }
         let (start, total) = match resumed {
-            Resume::Append(total) => (offset, total.or(response.length.map(|l| l + offset))),
+            Resume::Append(total) => (
+                offset,
+                total.or(response.length.map(|l| l.saturating_add(offset))),
+            ),
             _ => (0, response.length),
         };
         known.validator = validator(&response);

@@ -22,6 +22,8 @@ use options::{Asked, Options, Output, Resume, Upload};
 use writeout::{Facts, fill};
 
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Longest pause that a server can ask for.
+const MAX_WAIT: Duration = Duration::from_secs(3600);
 
 /// What went wrong, by curl's number.
 struct Trouble {
@@ -191,7 +193,7 @@ impl Curl {
         *wait = response
             .header("retry-after")
             .and_then(|value| value.parse().ok())
-            .map(Duration::from_secs);
+            .map(|seconds| Duration::from_secs(seconds).min(MAX_WAIT));
         self.receive(&mut response, offset, &mut sink, facts)?;
         if self.options.remote_time
             && let Some(path) = &sink.path
@@ -499,7 +501,7 @@ impl Curl {
             _ => self.meter_style(sink, false),
         };
         let before = if append { offset } else { 0 };
-        let total = response.length.map(|length| length + before);
+        let total = response.length.map(|length| length.saturating_add(before));
         let mut progress = Progress::new(style, before, total, false);
         let mut buffer = vec![0; CHUNK_BYTES];
         let result = loop {
