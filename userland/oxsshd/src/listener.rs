@@ -69,6 +69,8 @@ struct Worker {
     /// What it reports; `None` after its login, or after its end.
     pipe: Option<io::PipeReader>,
     logged_in: bool,
+    /// Its failed logins have cost its source the penalty: once, however often it tries.
+    punished: bool,
 }
 
 /// What a forked process has to do.
@@ -226,7 +228,9 @@ impl Listener {
                     worker.logged_in = true;
                     self.gate.forgive(ip);
                 }
+                Event::WrongPassword | Event::OnlyRefusedKeys if worker.punished => {}
                 Event::WrongPassword | Event::OnlyRefusedKeys => {
+                    worker.punished = true;
                     self.gate
                         .punish(ip, Offence::AuthFail, now, &self.config.penalties);
                 }
@@ -331,6 +335,7 @@ impl Listener {
                         peer,
                         pipe: Some(reader),
                         logged_in: false,
+                        punished: false,
                     },
                 );
                 Ok(None)

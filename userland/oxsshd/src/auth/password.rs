@@ -5,29 +5,47 @@ use sha_crypt::PasswordVerifier;
 use super::account::Account;
 use super::shadow;
 
-/// A hash that nothing fits and that takes as long as a real one, for accounts that have none.
-const NOBODY: &str = "$6$oxbowoxbowoxbow$/KpI3VhHeu.KUxQRns9IVeeOXlEkozEqudlWiO5Ye/nG4Ee3Z89TALK2C7BpODc7CxL8QqH1gXy82cpWdKGEE1";
+/// Hashes that nothing fits and that take as long as real ones, for accounts that have none.
+const NOBODY: [&str; 3] = [
+    "$6$oxbowoxbowoxbow$/KpI3VhHeu.KUxQRns9IVeeOXlEkozEqudlWiO5Ye/nG4Ee3Z89TALK2C7BpODc7CxL8QqH1gXy82cpWdKGEE1",
+    "$5$oxbowoxbowoxbow$hJDK6n7kj2w1B7yV7zd/upWdkkRw9qlDLJgmqDevNa5",
+    "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$BDAZgp.Wr5t0C6oscMm9JdnoE31Xm8yH8RfL4uzR.Z9",
+];
+
+/// The stand-in of the kind that the system's accounts have.
+fn stand_in(shadow: &str) -> &'static str {
+    let kind_of = |line: &str| {
+        line.split(':')
+            .nth(1)
+            .and_then(|hash| hash.get(..3))
+            .map(String::from)
+    };
+    let kinds = shadow.lines().filter_map(kind_of);
+    let known = kinds.filter_map(|kind| NOBODY.into_iter().find(|hash| hash.starts_with(&kind)));
+    known.last().unwrap_or(NOBODY[0])
+}
 
 /// Whether `password` is the account's. An account that does not exist, is locked or has no password takes the time of
 /// one that has.
 pub fn check(account: Option<&Account>, password: &str, permit_empty: bool) -> bool {
-    let entry = account.and_then(|account| shadow::entry(&account.name));
+    let text = shadow::read();
+    let entry = account.and_then(|account| shadow::find(&text, &account.name));
     let hash = entry.as_ref().map_or("*", |entry| entry.hash.as_str());
-    let fits = verify(password, hash, permit_empty);
+    let fits = verify(password, hash, stand_in(&text), permit_empty);
     fits && !entry.is_some_and(|entry| entry.password_expired(shadow::today()))
 }
 
-fn verify(password: &str, hash: &str, permit_empty: bool) -> bool {
+fn verify(password: &str, hash: &str, stand_in: &str, permit_empty: bool) -> bool {
     if hash.is_empty() {
         // An account without a password: only with PermitEmptyPasswords, and only by an empty one.
         return permit_empty && password.is_empty();
     }
     if password.is_empty() || password.len() > 1024 {
-        verify_hash("x", NOBODY);
+        verify_hash("x", stand_in);
         return false;
     }
     if !hash.starts_with('$') {
-        verify_hash(password, NOBODY);
+        verify_hash(password, stand_in);
         return false;
     }
     verify_hash(password, hash)
@@ -62,9 +80,9 @@ mod tests {
     #[test]
     fn hashes_of_crypt() {
         for hash in [SHA512, SHA512_ROUNDS, SHA256, YESCRYPT] {
-            assert!(verify("secret", hash, false), "{hash}");
-            assert!(!verify("Secret", hash, false), "{hash}");
-            assert!(!verify("", hash, true), "{hash}");
+            assert!(verify("secret", hash, NOBODY[0], false), "{hash}");
+            assert!(!verify("Secret", hash, NOBODY[0], false), "{hash}");
+            assert!(!verify("", hash, NOBODY[0], true), "{hash}");
         }
     }
 
@@ -81,22 +99,26 @@ mod tests {
             "$y$",
             "$6$salt$x",
         ] {
-            assert!(!verify("secret", hash, true), "{hash}");
-            assert!(!verify("", hash, true), "{hash}");
+            assert!(!verify("secret", hash, NOBODY[0], true), "{hash}");
+            assert!(!verify("", hash, NOBODY[0], true), "{hash}");
         }
-        assert!(!verify("", "", false));
-        assert!(!verify("x", "", true));
-        assert!(verify("", "", true));
+        assert!(!verify("", "", NOBODY[0], false));
+        assert!(!verify("x", "", NOBODY[0], true));
+        assert!(verify("", "", NOBODY[0], true));
     }
 
     #[test]
     fn the_stand_in_takes_the_time_of_a_real_hash() {
         // It must be one that is computed, not one that fails to parse.
-        assert!(sha_crypt::PasswordHash::new(NOBODY).is_ok());
+        assert!(sha_crypt::PasswordHash::new(NOBODY[0]).is_ok());
+        assert!(sha_crypt::PasswordHash::new(NOBODY[1]).is_ok());
+        assert!(yescrypt::PasswordHash::new(NOBODY[2]).is_ok());
+        assert_eq!(stand_in("root:*:1::\nalice:$y$j9T$a$b:2::\n"), NOBODY[2]);
+        assert_eq!(stand_in("root:!$6$x$y:1::\n\n:\nx"), NOBODY[0]);
         let time = |hash: &str| {
             let start = std::time::Instant::now();
             for _ in 0..3 {
-                verify("secret", hash, false);
+                verify("secret", hash, NOBODY[0], false);
             }
             start.elapsed()
         };

@@ -41,10 +41,16 @@ pub fn today() -> u64 {
 
 /// The entry of `name`; `None` when there is none, or no right to read the file.
 pub fn entry(name: &str) -> Option<Entry> {
-    find(&std::fs::read_to_string("/etc/shadow").ok()?, name)
+    find(&read(), name)
 }
 
-fn find(text: &str, name: &str) -> Option<Entry> {
+/// The file's text; empty without the right to read it.
+pub fn read() -> String {
+    std::fs::read_to_string("/etc/shadow").unwrap_or_default()
+}
+
+/// The entry of `name` in the file's text.
+pub fn find(text: &str, name: &str) -> Option<Entry> {
     let line = text
         .lines()
         .find(|line| line.split(':').next() == Some(name))?;
