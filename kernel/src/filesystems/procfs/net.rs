@@ -61,9 +61,9 @@ pub fn route() -> Result<Vec<u8>> {
             continue;
         }
         let config = netif.config();
-        let far = config.routes.iter().map(|r| (r.to, r.gateway));
-        let near = config.addresses.iter().map(|c| (*c, None));
-        for (to, gateway) in far.chain(near) {
+        let far = config.routes.iter().map(|r| (r.to, r.gateway, r.metric));
+        let near = config.addresses.iter().map(|c| (*c, None, 0));
+        for (to, gateway, metric) in far.chain(near) {
             let IpCidr::Ipv4(to) = to else {
                 continue;
             };
@@ -74,7 +74,7 @@ pub fn route() -> Result<Vec<u8>> {
             let word = |octets: [u8; 4]| u32::from_ne_bytes(octets);
             let _ = writeln!(
                 out,
-                "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t0\t{:08X}\t0\t0\t0",
+                "{}\t{:08X}\t{:08X}\t{:04X}\t0\t0\t{metric}\t{:08X}\t0\t0\t0",
                 netif.name,
                 word(to.network().address().octets()),
                 gateway.map_or(0, |g| word(g.octets())),

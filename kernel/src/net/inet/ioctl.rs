@@ -269,6 +269,7 @@ fn change_route(add: bool, arg: u64) -> Result<isize> {
             to,
             gateway: Some(gateway),
             origin: Origin::Set,
+            metric: 0,
         });
     });
     Ok(0)

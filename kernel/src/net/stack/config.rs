@@ -37,6 +37,8 @@ pub struct Route {
     pub gateway: Option<IpAddress>,
     /// Where it came from.
     pub origin: Origin,
+    /// Of routes to the same place the one with the lowest counts.
+    pub metric: u32,
 }
 
 /// What an interface is told.
@@ -89,21 +91,21 @@ impl Config {
 
     /// Length of the longest prefix by which it reaches `to`; `None` when it does not.
     pub fn reaches(&self, to: IpAddress) -> Option<u8> {
+        self.cost(to).map(|(prefix, _)| prefix)
+    }
+
+    /// Length of the longest prefix by which it reaches `to`, and the metric of that way.
+    pub fn cost(&self, to: IpAddress) -> Option<(u8, u32)> {
         let same = |c: &&IpCidr| c.address().version() == to.version();
         if to.is_multicast() || to.is_broadcast() {
-            return self.addresses.iter().any(|c| same(&c)).then_some(0);
+            return self.addresses.iter().any(|c| same(&c)).then_some((0, 0));
         }
-        let near = self
-            .addresses
-            .iter()
-            .filter(|c| c.contains_addr(&to))
-            .map(IpCidr::prefix_len);
-        let far = self
-            .routes
-            .iter()
-            .filter(|r| r.to.contains_addr(&to))
-            .map(|r| r.to.prefix_len());
-        near.chain(far).max()
+        let near = self.addresses.iter().filter(|c| c.contains_addr(&to));
+        let near = near.map(|c| (c.prefix_len(), 0));
+        let far = self.routes.iter().filter(|r| r.to.contains_addr(&to));
+        let far = far.map(|r| (r.to.prefix_len(), r.metric));
+        near.chain(far)
+            .max_by_key(|&(prefix, metric)| (prefix, core::cmp::Reverse(metric)))
     }
 
     /// Who takes a packet to `to`: itself when it is on the link, else the router of the
@@ -113,8 +115,8 @@ impl Config {
         let near = near.map(|c| (c.prefix_len(), to)).max_by_key(|(n, _)| *n);
         let far = self.routes.iter().filter(|r| r.to.contains_addr(&to));
         let far = far
-            .map(|r| (r.to.prefix_len(), r.gateway.unwrap_or(to)))
-            .max_by_key(|(n, _)| *n);
+            .max_by_key(|r| (r.to.prefix_len(), core::cmp::Reverse(r.metric)))
+            .map(|r| (r.to.prefix_len(), r.gateway.unwrap_or(to)));
         match (near, far) {
             (Some(near), Some(far)) if far.0 > near.0 => Some(far.1),
             (Some(near), _) => Some(near.1),
@@ -278,6 +280,7 @@ pub(super) fn lease(event: Option<dhcpv4::Event<'_>>) -> Option<Change> {
                     to: IpCidr::new(Ipv4Address::UNSPECIFIED.into(), 0),
                     gateway: Some(router.into()),
                     origin: Origin::Dhcp,
+                    metric: 0,
                 });
             }
             let servers = lease.dns_servers.iter().map(|&s| s.into());
@@ -354,6 +357,7 @@ fn learned(slaac: &Interface) -> (Vec<IpCidr>, Vec<Route>) {
             to: r.cidr,
             gateway: Some(r.via_router),
             origin: Origin::Router,
+            metric: 0,
         })
         .into_iter()
         .collect();
@@ -398,6 +402,7 @@ mod tests {
             to: IpCidr::new(IpAddress::v4(0, 0, 0, 0), 0),
             gateway: Some(near),
             origin: Origin::Dhcp,
+            metric: 0,
         });
         assert_eq!(c.reaches(far), Some(0));
         assert_eq!(c.next_hop(far), Some(near));
@@ -408,6 +413,27 @@ mod tests {
     }
 
     #[test]
+    fn the_lowest_metric_counts() {
+        let mut c = config();
+        for (last, metric) in [(3, 200), (2, 100), (4, 300)] {
+            c.routes.push(Route {
+                to: IpCidr::new(IpAddress::v4(0, 0, 0, 0), 0),
+                gateway: Some(IpAddress::v4(10, 0, 2, last)),
+                origin: Origin::Set,
+                metric,
+            });
+        }
+        let far = IpAddress::v4(1, 1, 1, 1);
+        assert_eq!(c.cost(far), Some((0, 100)));
+        assert_eq!(c.next_hop(far), Some(IpAddress::v4(10, 0, 2, 2)));
+        let near = IpAddress::v4(10, 0, 2, 9);
+        assert_eq!(
+            (c.cost(near), c.next_hop(near)),
+            (Some((24, 0)), Some(near))
+        );
+    }
+
+    #[test]
     fn a_lease_that_ends_takes_its_routes_along() {
         let mut c = Config::default();
         let lease = IpCidr::new(IpAddress::v4(10, 0, 2, 15), 24);
@@ -415,6 +441,7 @@ mod tests {
             to: IpCidr::new(IpAddress::v4(0, 0, 0, 0), 0),
             gateway: Some(IpAddress::v4(10, 0, 2, 2)),
             origin: Origin::Dhcp,
+            metric: 0,
         };
         let own = IpCidr::new(IpAddress::v4(192, 168, 1, 1), 24);
         c.addresses.push(own);

@@ -299,6 +299,11 @@ impl Netif {
         self.worker.wake_all();
     }
 
+    /// Forgets a neighbour; whether it was known.
+    pub fn forget_neighbour(&self, who: IpAddress) -> bool {
+        self.link.neighbours.lock().forget(who)
+    }
+
     fn nr_flows(&self) -> usize {
         self.nr_flows.load(Ordering::Relaxed)
     }
@@ -700,7 +705,7 @@ pub fn route(
             return Ok((first, from.unwrap_or(to)));
         }
     }
-    let mut best: Option<(u8, Arc<Netif>)> = None;
+    let mut best: Option<((u8, u32), Arc<Netif>)> = None;
     for netif in all.iter().filter(|n| !n.is_loopback()) {
         if through != 0 && netif.index != through {
             continue;
@@ -709,11 +714,12 @@ pub fn route(
         if !config.is_up {
             continue;
         }
-        let Some(prefix) = config.reaches(to) else {
+        let Some((prefix, metric)) = config.cost(to) else {
             continue;
         };
-        if best.as_ref().is_none_or(|(len, _)| prefix > *len) {
-            best = Some((prefix, netif.clone()));
+        let beats = |(len, other): (u8, u32)| prefix > len || prefix == len && metric < other;
+        if best.as_ref().is_none_or(|(cost, _)| beats(*cost)) {
+            best = Some(((prefix, metric), netif.clone()));
         }
     }
     let (_, netif) = best.ok_or(Errno::ENETUNREACH)?;

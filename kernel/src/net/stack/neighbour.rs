@@ -148,6 +148,11 @@ impl Table {
             .collect()
     }
 
+    /// Forgets one, and the packets that wait for it; whether it was there.
+    pub fn forget(&mut self, who: IpAddress) -> bool {
+        self.all.remove(&who).is_some()
+    }
+
     /// Forgets all, e.g. because the addresses changed.
     pub fn clear(&mut self) {
         self.all.clear();
