@@ -13,7 +13,9 @@ pub fn main(_: Args) -> i32 {
 
 fn run() -> Outcome {
     let addresses: io::Result<Vec<IpAddr>> = sys::interface_addresses();
-    let addresses = addresses.or_fail_at(1, "cannot read the interfaces")?;
+    let mut addresses = addresses.or_fail_at(1, "cannot read the interfaces")?;
+    // Scripts take the first word, and mean IPv4.
+    addresses.sort_by_key(IpAddr::is_ipv6);
     let line: String = addresses
         .into_iter()
         .filter(|address| is_shown(*address))
