@@ -30,6 +30,12 @@ pub struct MsgFlags {
     pub nonblocking: bool,
     /// MSG_WAITALL: fill the buffer.
     pub wait_all: bool,
+    /// MSG_MORE: what does not fill a packet waits for the next send.
+    pub more: bool,
+    /// MSG_TRUNC to a stream: the bytes are dropped.
+    pub discard: bool,
+    /// MSG_ERRQUEUE: from the queue of errors.
+    pub errors: bool,
 }
 
 /// What goes with the bytes of a send (man 2 sendmsg).

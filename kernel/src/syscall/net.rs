@@ -30,6 +30,7 @@ const MSG_DONTWAIT: u32 = 0x40;
 const MSG_EOR: u32 = 0x80;
 const MSG_WAITALL: u32 = 0x100;
 const MSG_CONFIRM: u32 = 0x800;
+const MSG_ERRQUEUE: u32 = 0x2000;
 const MSG_NOSIGNAL: u32 = 0x4000;
 const MSG_MORE: u32 = 0x8000;
 const MSG_WAITFORONE: u32 = 0x1_0000;
@@ -175,6 +176,9 @@ fn decode(of: &OpenFile, flags: u32) -> MsgFlags {
         peek: flags & MSG_PEEK != 0,
         nonblocking: flags & MSG_DONTWAIT != 0 || of.nonblocking(),
         wait_all: flags & MSG_WAITALL != 0,
+        more: flags & MSG_MORE != 0,
+        discard: flags & MSG_TRUNC != 0,
+        errors: flags & MSG_ERRQUEUE != 0,
     }
 }
 

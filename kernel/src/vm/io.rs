@@ -91,6 +91,13 @@ impl<'a> IoDest<'a> {
     pub fn done(&self) -> usize {
         self.done
     }
+    /// Counts `n` bytes, or as many as fit, as put although they are thrown away. Who begins
+    /// to skip puts nothing any more.
+    pub fn skip(&mut self, n: usize) {
+        let n = n.min(self.remaining);
+        self.done += n;
+        self.remaining -= n;
+    }
     /// Copies out as much of `bytes` as fits; returns how much. EFAULT: nothing of the part
     /// that failed counts as done.
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {

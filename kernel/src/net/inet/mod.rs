@@ -6,6 +6,7 @@ pub mod ioctl;
 #[cfg(test)]
 mod loopback_tests;
 pub mod tcp;
+mod tcp_info;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -221,6 +222,12 @@ pub struct Options {
     pub keep_idle_seconds: u32,
     pub keep_interval_seconds: u32,
     pub keep_probes: u8,
+    pub cork: bool,
+    pub user_timeout_ms: u32,
+    pub defer_accept_seconds: u32,
+    /// TCP_MAXSEG; 0: the device's.
+    pub max_segment: u16,
+    pub receive_low: u32,
     pub broadcast: bool,
     pub no_delay: bool,
     /// 0: the stack chooses.
@@ -248,6 +255,11 @@ impl Default for Options {
             keep_idle_seconds: 7200,
             keep_interval_seconds: 75,
             keep_probes: 9,
+            cork: false,
+            user_timeout_ms: 0,
+            defer_accept_seconds: 0,
+            max_segment: 0,
+            receive_low: 1,
             broadcast: false,
             no_delay: false,
             receive_buffer: 0,
@@ -308,7 +320,8 @@ impl Options {
             (uapi::SOL_SOCKET, uapi::SO_BROADCAST) => int(self.broadcast.into()),
             (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => size(self.receive_buffer),
             (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => size(self.send_buffer),
-            (uapi::SOL_SOCKET, uapi::SO_RCVLOWAT | uapi::SO_SNDLOWAT) => int(1),
+            (uapi::SOL_SOCKET, uapi::SO_RCVLOWAT) => int(self.receive_low),
+            (uapi::SOL_SOCKET, uapi::SO_SNDLOWAT) => int(1),
             (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
                 let on = u32::from(self.linger_seconds.is_some());
                 let seconds = self.linger_seconds.unwrap_or(0);
@@ -350,6 +363,14 @@ impl Options {
             (uapi::SOL_SOCKET, uapi::SO_BROADCAST) => self.broadcast = flag()?,
             (uapi::SOL_SOCKET, uapi::SO_RCVBUF) => self.receive_buffer = size(LEAST_BUFFERS.0)?,
             (uapi::SOL_SOCKET, uapi::SO_SNDBUF) => self.send_buffer = size(LEAST_BUFFERS.1)?,
+            (uapi::SOL_SOCKET, uapi::SO_RCVLOWAT) => {
+                let n = int()?;
+                self.receive_low = if n < 0 {
+                    i32::MAX as u32
+                } else {
+                    n.max(1) as u32
+                };
+            }
             (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
                 let seconds = int_option(value.get(4..).unwrap_or(&[]))?;
                 self.linger_seconds = flag()?.then_some(seconds.max(0) as u32);

@@ -13,6 +13,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
+use super::tcp_info;
 use super::{
     Family, IPPROTO_IPV6, IPPROTO_TCP, Name, Options, Owner, check_bindable, check_port,
     destination, name_of, read_name, write_name,
@@ -42,6 +43,8 @@ const PORT_TRIES: usize = 16;
 
 /// Turns that make a conversation (as Linux counts them).
 const INTERACTIVE: u8 = 3;
+/// How long a corked socket holds bytes back (man 7 tcp, TCP_CORK).
+const CORK_MS: u64 = 200;
 /// Bytes from which on it is no talk but a transfer.
 const TALK: usize = 1024;
 /// Set in the count of turns while bytes were read and nothing was written since.
@@ -58,6 +61,8 @@ struct Connection {
     /// Turns of talk in which a read was answered by a write: from [`INTERACTIVE`] on,
     /// acknowledgements wait for the answer.
     turns: AtomicU8,
+    /// The last send was one with MSG_MORE.
+    corked: AtomicBool,
     read_shut: AtomicBool,
     write_shut: AtomicBool,
 }
@@ -101,6 +106,11 @@ impl Connection {
         let turns = if turns & READ_LAST != 0 { 0 } else { turns };
         self.turns.store(turns | READ_LAST, SeqCst);
         turns >= INTERACTIVE && n < TALK
+    }
+
+    /// Whether acknowledgements wait for answers.
+    fn is_conversation(&self) -> bool {
+        self.turns.load(SeqCst) & !READ_LAST >= INTERACTIVE
     }
 
     /// Notes that bytes were written.
@@ -167,6 +177,13 @@ impl TcpSocket {
         let idle = options.keep_alive.then_some(idle);
         socket.set_keep_alive(stack::now(), idle, interval, options.keep_probes);
         socket.set_hop_limit(options.hops);
+        socket.set_max_segment((options.max_segment != 0).then_some(options.max_segment));
+        Self::cork(options.cork, socket);
+    }
+
+    /// Holds back what does not fill a segment, or lets it go.
+    fn cork(on: bool, socket: &mut tcp::Socket<'_>) {
+        socket.set_corked(on.then(|| stack::now() + Duration::from_millis(CORK_MS)));
     }
 
     /// Starts a connection to `to`.
@@ -203,6 +220,7 @@ impl TcpSocket {
                 remote,
             };
             let status = Status::new(self.readers.clone(), self.writers.clone());
+            status.set_user_timeout_ms(options.user_timeout_ms);
             let buffers = (options.receive_buffer, options.send_buffer);
             let started = netif.connect(key, buffers, status.clone(), |socket| {
                 Self::tune(&options, socket);
@@ -216,6 +234,7 @@ impl TcpSocket {
                         status,
                         told: AtomicBool::new(false),
                         turns: AtomicU8::new(0),
+                        corked: AtomicBool::new(false),
                         read_shut: AtomicBool::new(false),
                         write_shut: AtomicBool::new(false),
                     }));
@@ -269,7 +288,7 @@ impl TcpSocket {
     }
 
     /// Moves what is there to `dst`: `None` when nothing is, or the end is reached.
-    fn take(&self, c: &Connection, dst: &mut IoDest<'_>, peek: bool) -> Result<Option<usize>> {
+    fn take(&self, c: &Connection, dst: &mut IoDest<'_>, flags: MsgFlags) -> Result<Option<usize>> {
         let ready = c.status.readable.load(SeqCst);
         let want = ready.min(dst.remaining()).min(CHUNK);
         if want == 0 {
@@ -279,7 +298,7 @@ impl TcpSocket {
         bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM)?;
         bounce.resize(want, 0);
         let n = c.netif.with_tcp(c.id, |socket| {
-            if peek {
+            if flags.peek {
                 return socket.peek_slice(&mut bounce).unwrap_or(0);
             }
             let n = socket.recv_slice(&mut bounce).unwrap_or(0);
@@ -291,6 +310,10 @@ impl TcpSocket {
         })?;
         if n == 0 {
             return Ok(None);
+        }
+        if flags.discard {
+            dst.skip(n);
+            return Ok(Some(n));
         }
         dst.put(&bounce[..n]).map(Some)
     }
@@ -373,9 +396,12 @@ impl Socket for TcpSocket {
             (claim.v4, claim.v6),
             backlog,
             (options.receive_buffer, options.send_buffer),
-            None,
+            (options.max_segment != 0).then_some(options.max_segment),
             self.readers.clone(),
         );
+        listener
+            .defer_seconds
+            .store(options.defer_accept_seconds, SeqCst);
         table::listen(listener.clone());
         self.set_phase(Phase::Listening(listener));
         self.readers.wake_all();
@@ -406,6 +432,7 @@ impl Socket for TcpSocket {
                 .map_err(|e| interrupted(e, Errno::EAGAIN))?;
         };
         accepted.netif.adopt(accepted.id);
+        accepted.status.set_user_timeout_ms(options.user_timeout_ms);
         let _ = accepted
             .netif
             .with_tcp(accepted.id, |socket| Self::tune(&options, socket));
@@ -417,6 +444,7 @@ impl Socket for TcpSocket {
             status: accepted.status.clone(),
             told: AtomicBool::new(true),
             turns: AtomicU8::new(0),
+            corked: AtomicBool::new(false),
             read_shut: AtomicBool::new(false),
             write_shut: AtomicBool::new(false),
         };
@@ -452,6 +480,8 @@ impl Socket for TcpSocket {
         };
         let status = &c.status;
         let deadline = Options::deadline(self.options().send_timeout_ns);
+        let was_corked = c.corked.swap(flags.more, SeqCst);
+        let corked = flags.more || self.options().cork;
         let mut sent = 0;
         let mut bounce = Vec::new();
         loop {
@@ -480,9 +510,12 @@ impl Socket for TcpSocket {
                     Err(_) if sent > 0 => return Ok(sent),
                     Err(e) => return Err(e),
                 };
-                let queued = c
-                    .netif
-                    .with_tcp(c.id, |socket| socket.send_slice(&bounce[..n]))?;
+                let queued = c.netif.with_tcp(c.id, |socket| {
+                    if corked || was_corked {
+                        Self::cork(corked, socket);
+                    }
+                    socket.send_slice(&bounce[..n])
+                })?;
                 c.answered();
                 // What does not fit any more belongs to a connection that just broke.
                 sent += queued.unwrap_or(0);
@@ -520,10 +553,12 @@ impl Socket for TcpSocket {
         if dst.remaining() == 0 {
             return Ok(total);
         }
+        // SO_RCVLOWAT: what one call waits for.
+        let target = (self.options().receive_low as usize).clamp(1, dst.remaining());
         loop {
             // Looked at before the bytes: what came before the end is not missed.
             let over = status.has(bit::READ_END | bit::CLOSED) || c.read_shut.load(SeqCst);
-            match self.take(&c, dst, flags.peek) {
+            match self.take(&c, dst, flags) {
                 Ok(Some(n)) => {
                     total.len += n;
                     total.full_len = total.len;
@@ -537,7 +572,7 @@ impl Socket for TcpSocket {
                 Err(Errno::ENOTCONN) => {}
                 Err(e) => return Err(e),
             }
-            if total.len > 0 && !flags.wait_all {
+            if total.len >= target && !flags.wait_all {
                 return Ok(total);
             }
             if over {
@@ -557,7 +592,8 @@ impl Socket for TcpSocket {
                 };
             }
             let waited = self.readers.wait_interruptible(deadline, || {
-                let ready = status.readable.load(SeqCst) > 0
+                let wanted = target.saturating_sub(total.len).max(1);
+                let ready = status.readable.load(SeqCst) >= wanted
                     || status.has(bit::READ_END | bit::CLOSED)
                     || c.read_shut.load(SeqCst);
                 ready.then_some(())
@@ -639,14 +675,38 @@ impl Socket for TcpSocket {
                 int(matches!(self.phase(), Phase::Listening(_)).into())
             }
             (IPPROTO_TCP, uapi::TCP_NODELAY) => int(self.options().no_delay.into()),
+            (IPPROTO_TCP, uapi::TCP_CORK) => int(self.options().cork.into()),
+            (IPPROTO_TCP, uapi::TCP_USER_TIMEOUT) => int(self.options().user_timeout_ms),
+            (IPPROTO_TCP, uapi::TCP_DEFER_ACCEPT) => int(self.options().defer_accept_seconds),
+            (IPPROTO_TCP, uapi::TCP_QUICKACK) => int(match self.phase() {
+                Phase::Connected(c) => u32::from(!c.is_conversation()),
+                _ => 1,
+            }),
+            (IPPROTO_TCP, uapi::TCP_INFO) => Ok(match self.phase() {
+                Phase::Connected(c) => {
+                    let mtu = c.netif.device.mtu();
+                    let told = |s: &tcp::Socket<'_>| tcp_info::of(s, mtu, stack::now());
+                    let gone = |_| tcp_info::without_connection(false);
+                    c.netif.see_tcp(c.id, told).unwrap_or_else(gone)
+                }
+                Phase::Listening(_) => tcp_info::without_connection(true),
+                Phase::Idle => tcp_info::without_connection(false),
+            }),
             (IPPROTO_TCP, uapi::TCP_KEEPIDLE) => int(self.options().keep_idle_seconds),
             (IPPROTO_TCP, uapi::TCP_KEEPINTVL) => int(self.options().keep_interval_seconds),
             (IPPROTO_TCP, uapi::TCP_KEEPCNT) => int(self.options().keep_probes.into()),
             (IPPROTO_TCP, uapi::TCP_MAXSEG) => match self.phase() {
-                Phase::Connected(c) => int(c.netif.device.mtu().saturating_sub(40) as u32),
-                _ => int(uapi::TCP_MSS_DEFAULT),
+                Phase::Connected(c) => {
+                    let mtu = c.netif.device.mtu();
+                    let mss = |s: &tcp::Socket<'_>| s.info(mtu).send_mss as u32;
+                    int(c.netif.see_tcp(c.id, mss).unwrap_or(uapi::TCP_MSS_DEFAULT))
+                }
+                _ => int(match self.options().max_segment {
+                    0 => uapi::TCP_MSS_DEFAULT,
+                    mss => mss.into(),
+                }),
             },
-            (IPPROTO_TCP, uapi::TCP_CONGESTION) => Ok(b"reno\0".to_vec()),
+            (IPPROTO_TCP, uapi::TCP_CONGESTION) => Ok(b"reno\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()),
             _ => self.options().get(level, option),
         }
     }
@@ -667,10 +727,48 @@ impl Socket for TcpSocket {
             (IPPROTO_TCP, uapi::TCP_KEEPCNT) => {
                 options.keep_probes = in_range(value, 1..=127)? as u8;
             }
+            (IPPROTO_TCP, uapi::TCP_CORK) => options.cork = int_option(value)? != 0,
+            (IPPROTO_TCP, uapi::TCP_USER_TIMEOUT) => {
+                options.user_timeout_ms = in_range(value, 0..=i32::MAX)? as u32;
+            }
+            (IPPROTO_TCP, uapi::TCP_DEFER_ACCEPT) => {
+                options.defer_accept_seconds = int_option(value)?.max(0) as u32;
+                if let Phase::Listening(l) = self.phase() {
+                    l.defer_seconds.store(options.defer_accept_seconds, SeqCst);
+                }
+            }
+            (IPPROTO_TCP, uapi::TCP_MAXSEG) => {
+                // 0 is the default again (linux/tcp.h, TCP_MIN_MSS, MAX_TCP_WINDOW).
+                let mss = int_option(value)?;
+                if mss != 0 && !(88..=32767).contains(&mss) {
+                    return Err(Errno::EINVAL);
+                }
+                options.max_segment = mss as u16;
+            }
+            (IPPROTO_TCP, uapi::TCP_QUICKACK) => {
+                let quick = int_option(value)? != 0;
+                if let Phase::Connected(c) = self.phase() {
+                    let turns = if quick { 0 } else { INTERACTIVE };
+                    c.turns.store(turns, SeqCst);
+                    if quick {
+                        let _ = c.netif.with_tcp(c.id, tcp::Socket::ack_now);
+                    }
+                }
+                return Ok(());
+            }
+            (IPPROTO_TCP, uapi::TCP_CONGESTION) => {
+                let name = value.split(|&b| b == 0).next().unwrap_or(value);
+                return if name == b"reno" {
+                    Ok(())
+                } else {
+                    Err(Errno::ENOENT)
+                };
+            }
             _ => options.set(level, option, value)?,
         }
         *self.options.lock() = options;
         if let Phase::Connected(c) = self.phase() {
+            c.status.set_user_timeout_ms(options.user_timeout_ms);
             let _ = c
                 .netif
                 .with_tcp(c.id, |socket| Self::tune(&options, socket));
@@ -734,7 +832,8 @@ impl File for TcpSocket {
         let mut events = PollEvents::empty();
         let read_shut = c.read_shut.load(SeqCst);
         let read_end = status.has(bit::READ_END | bit::CLOSED) || read_shut;
-        if status.readable.load(SeqCst) > 0 || read_end {
+        let low = (self.options().receive_low as usize).max(1);
+        if status.readable.load(SeqCst) >= low || read_end {
             events |= readable;
         }
         if status.has(bit::PEER_END | bit::CLOSED) || read_shut {

@@ -190,6 +190,8 @@ pub struct Flow {
     pub deadline: Option<u64>,
     /// It only waits for late segments, and is counted among those.
     pub lingers: bool,
+    /// When its listener takes it though no bytes came.
+    pub deferred_ns: Option<u64>,
 }
 
 /// A connection that waits to be accepted.
@@ -225,6 +227,8 @@ pub struct Listener {
     pub buffers: (usize, usize),
     /// Longest segment of its connections (TCP_MAXSEG).
     pub max_segment: Option<u16>,
+    /// Connections are queued once bytes came, or after so long (TCP_DEFER_ACCEPT).
+    pub defer_seconds: AtomicU32,
     queue: SpinLock<VecDeque<Accepted>>,
     nr_queued: AtomicUsize,
     closed: AtomicBool,
@@ -252,6 +256,7 @@ impl Listener {
             embryos: AtomicUsize::new(0),
             buffers,
             max_segment,
+            defer_seconds: AtomicU32::new(0),
             queue: SpinLock::new(Rank::Object, VecDeque::new()),
             nr_queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),

@@ -332,6 +332,7 @@ impl State {
             stage,
             deadline: None,
             lingers: false,
+            deferred_ns: None,
         };
         self.flows.insert(id, flow);
         netif.nr_flows.fetch_add(1, Ordering::Relaxed);
@@ -421,7 +422,20 @@ impl State {
             None => None,
         };
         let mut gone = false;
+        // TCP_DEFER_ACCEPT.
+        let patience = match &flow.stage {
+            Stage::Embryo(l) if flow.status.has(bit::CONNECTED) => {
+                u64::from(l.defer_seconds.load(Ordering::Relaxed)) * crate::time::NS_PER_SEC
+            }
+            _ => 0,
+        };
+        let waits = patience > 0 && {
+            let until = *flow.deferred_ns.get_or_insert(now_ns + patience);
+            deadline = Some(deadline.map_or(until, |d| d.min(until)));
+            now_ns < until && flow.status.readable.load(Ordering::SeqCst) == 0
+        };
         match &flow.stage {
+            Stage::Embryo(_) if waits => gone = closed,
             Stage::Embryo(listener) if flow.status.has(bit::CONNECTED) && !closed => {
                 listener.embryos.fetch_sub(1, Ordering::SeqCst);
                 let accepted = Accepted {
@@ -550,7 +564,7 @@ impl State {
         if reset || socket.recv_queue() > 0 {
             socket.abort();
         } else {
-            socket.set_corked(false);
+            socket.set_corked(None);
             socket.close();
             socket.set_timeout(Some(Duration::from_secs(ORPHAN_SECONDS)));
         }

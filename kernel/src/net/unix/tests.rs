@@ -8,6 +8,9 @@ const WAIT: MsgFlags = MsgFlags {
     peek: false,
     nonblocking: false,
     wait_all: false,
+    more: false,
+    discard: false,
+    errors: false,
 };
 const NOW: MsgFlags = MsgFlags {
     nonblocking: true,

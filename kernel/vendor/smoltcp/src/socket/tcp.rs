@@ -536,8 +536,8 @@ pub struct Socket<'a> {
     probes: u8,
     /// The longest segment to announce and to send.
     max_segment: Option<u16>,
-    /// Nothing but full segments is sent.
-    corked: bool,
+    /// Until when nothing but full segments is sent.
+    corked: Option<Instant>,
     counts: Counts,
     last_data_sent: Option<Instant>,
     last_data_received: Option<Instant>,
@@ -659,7 +659,7 @@ impl<'a> Socket<'a> {
             keep_alive_limit: 9,
             probes: 0,
             max_segment: None,
-            corked: false,
+            corked: None,
             counts: Counts::default(),
             last_data_sent: None,
             last_data_received: None,
@@ -925,9 +925,13 @@ impl<'a> Socket<'a> {
         self.max_segment = size;
     }
 
-    /// While corked, nothing but full segments is sent.
-    pub fn set_corked(&mut self, corked: bool) {
-        self.corked = corked;
+    /// Until then nothing but full segments is sent. A time that is set stays until `None`.
+    pub fn set_corked(&mut self, until: Option<Instant>) {
+        self.corked = match (until, self.corked) {
+            // What was held back begins the time; nothing held back begins it anew.
+            (Some(_), Some(old)) if !self.tx_buffer.is_empty() => Some(old),
+            (until, _) => until,
+        };
     }
 
     /// Sends the acknowledgement that is due now rather than later.
@@ -2528,12 +2532,14 @@ impl<'a> Socket<'a> {
             _ => false,
         };
 
+        let corked = self.corked.is_some_and(|until| cx.now() < until);
+
         // If we're applying the Nagle algorithm we don't want to send more
         // until one of:
         // * There's no data in flight
         // * We can send a full packet
         // * We have all the data we'll ever send (we're closing send)
-        if (self.nagle && data_in_flight || self.corked) && !can_send_full && !want_fin {
+        if (self.nagle && data_in_flight || corked) && !can_send_full && !want_fin {
             can_send = false;
         }
 
@@ -3092,8 +3098,19 @@ impl<'a> Socket<'a> {
                 (_, _) => PollAt::Ingress,
             };
 
+            let unsent = self.tx_buffer.len() > self.flight_size();
+            let cork_poll_at = match self.corked {
+                Some(until) if unsent && until > cx.now() => PollAt::Time(until),
+                _ => PollAt::Ingress,
+            };
+
             // We wait for the earliest of our timers to fire.
-            *[self.timer.poll_at(), timeout_poll_at, delayed_ack_poll_at]
+            *[
+                self.timer.poll_at(),
+                timeout_poll_at,
+                delayed_ack_poll_at,
+                cork_poll_at,
+            ]
                 .iter()
                 .min()
                 .unwrap_or(&PollAt::Ingress)
