@@ -367,7 +367,7 @@ impl<T: Schedulable> Default for Mlfq<T> {
 
 /// Threads that run for less than this between sleeps take turns better on one CPU: waking
 /// another CPU takes as long.
-pub const SHORT_BURST_NS: u64 = 100_000;
+pub const SHORT_BURST_NS: u64 = 200_000;
 
 /// What a thread usually runs between two sleeps, after it ran for `burst`. Follows habits, not
 /// single long bursts: to the guest a virtual CPU that the host gave to others looks as if
