@@ -3,6 +3,7 @@
 //! It is a fork of the listener, so host keys and configuration are there already, and whatever happens in it happens
 //! to one client alone. Before the login a hard timer (alarm(2)) ends it; after the login it becomes the user for good.
 
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -106,12 +107,13 @@ pub fn serve(
     match ended {
         Ok(()) => info!("Disconnected from {from}"),
         Err(russh::Error::HUP | russh::Error::Disconnect) => info!("Connection closed by {from}"),
-        Err(russh::Error::IO(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-            info!("Connection closed by {from}");
-        }
-        Err(russh::Error::IO(error)) if error.kind() == std::io::ErrorKind::ConnectionReset => {
-            info!("Connection reset by {from}");
-        }
+        Err(russh::Error::IO(error)) => match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe => {
+                info!("Connection closed by {from}")
+            }
+            ErrorKind::ConnectionReset => info!("Connection reset by {from}"),
+            _ => info!("Connection from {from} ended: {error}"),
+        },
         Err(russh::Error::KeepaliveTimeout) => info!("Timeout, client not responding from {from}"),
         Err(error) => info!("Connection from {from} ended: {error}"),
     }
@@ -158,7 +160,7 @@ impl AsyncRead for Socket {
         if let Some(timer) = &mut self.closing
             && timer.as_mut().poll(cx).is_ready()
         {
-            return Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into()));
+            return Poll::Ready(Err(ErrorKind::UnexpectedEof.into()));
         }
         Pin::new(&mut self.tcp).poll_read(cx, buffer)
     }

@@ -71,8 +71,9 @@ impl Options {
                         let value = value
                             .ok_or(format!("option requires an argument -- '{flag}'\n{USAGE}"))?;
                         match flag {
-                            'E' => options.log_file = Some(value),
-                            'f' => options.file = Some(value),
+                            // The daemon's directory is another one when it reads the file again.
+                            'f' => options.file = Some(absolute(&value)),
+                            'E' => options.log_file = Some(absolute(&value)),
                             'h' => options.lines.push(format!("HostKey \"{value}\"")),
                             'p' => options.lines.push(format!("Port {value}")),
                             _ => options.lines.push(value),
@@ -139,6 +140,10 @@ impl Options {
             lines
         })
     }
+}
+
+fn absolute(path: &str) -> String {
+    std::path::absolute(path).map_or(path.to_string(), |path| path.to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -251,7 +251,7 @@ impl Algorithms {
         }
     }
 
-    /// Key exchanges. The hybrid with ML-KEM first, as current clients: it costs little beside the elliptic curve.
+    /// Key exchanges. The hybrid with ML-KEM first, as OpenSSH since 10.0.
     pub fn kex() -> Algorithms {
         let mut default = vec!["mlkem768x25519-sha256"];
         default.extend(KEX.iter().filter(|name| **name != "mlkem768x25519-sha256"));
