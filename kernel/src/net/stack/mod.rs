@@ -20,6 +20,8 @@ mod demux;
 mod ether;
 pub mod flow;
 mod fragment;
+#[cfg(test)]
+mod fuzz_tests;
 mod link;
 mod neighbour;
 mod port;

@@ -285,9 +285,13 @@ fn udp_buffer() -> udp::PacketBuffer<'static> {
     udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 4], vec![0; 8000])
 }
 
+/// For tests that rely on the packet filter's rules, which are the machine's.
+pub(super) static RULES: StdMutex<()> = StdMutex::new(());
+
 /// One test, because the interfaces are the machine's.
 #[test]
 fn a_card_gets_a_lease_and_talks() {
+    let _alone = RULES.lock().unwrap();
     filter::start(true);
     let mut pair = Pair::new();
     let netif = pair.netif.clone();
