@@ -28,7 +28,7 @@ fn names(loader: &addr2line::Loader, offset: u64) -> Vec<String> {
     }
     if names.is_empty() {
         let symbol = loader.find_symbol(offset).unwrap_or("?");
-        names.push(short(symbol));
+        names.push(short(&addr2line::demangle_auto(symbol.into(), None)));
     }
     names.reverse();
     names
