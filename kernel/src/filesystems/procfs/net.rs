@@ -10,6 +10,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint};
 
 use crate::error::Result;
+use crate::net::stack::flow::Holder;
 use crate::net::stack::table::{self, Takes};
 use crate::net::stack::{self, config};
 
@@ -48,6 +49,35 @@ fn hex(addr: IpAddress) -> String {
         IpAddress::Ipv6(a) => words(&mut out, &a.octets()),
     }
     out
+}
+
+/// man 7 arp: IPv4 neighbours that answered.
+pub fn arp() -> Result<Vec<u8>> {
+    let mut out = String::from(
+        "IP address       HW type     Flags       HW address            Mask     Device\n",
+    );
+    for netif in stack::netifs() {
+        for (addr, mac, _) in netif.neighbours() {
+            const COMPLETE: u32 = 2;
+            let (IpAddress::Ipv4(_), Some(m)) = (addr, mac) else {
+                continue;
+            };
+            let _ = writeln!(
+                out,
+                "{:<16} 0x1         {COMPLETE:#x}         \
+                 {:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}     *        {}",
+                alloc::format!("{addr}"),
+                m[0],
+                m[1],
+                m[2],
+                m[3],
+                m[4],
+                m[5],
+                netif.name,
+            );
+        }
+    }
+    Ok(out.into_bytes())
 }
 
 pub fn route() -> Result<Vec<u8>> {
@@ -141,11 +171,19 @@ fn unspecified(v6: bool) -> IpAddress {
     }
 }
 
-fn row(out: &mut String, nr: usize, ends: [IpEndpoint; 2], state: u8, waiting: usize) {
+fn row(
+    out: &mut String,
+    nr: usize,
+    ends: [IpEndpoint; 2],
+    state: u8,
+    waiting: usize,
+    holder: &Holder,
+) {
     let [local, remote] = ends;
+    let (inode, uid) = holder.get();
     let _ = writeln!(
         out,
-        "{nr:4}: {}:{:04X} {}:{:04X} {state:02X} 00000000:{waiting:08X} 00:00000000 00000000     0        0 0",
+        "{nr:4}: {}:{:04X} {}:{:04X} {state:02X} 00000000:{waiting:08X} 00:00000000 00000000 {uid:5}        0 {inode} 1 0000000000000000",
         hex(local.addr),
         local.port,
         hex(remote.addr),
@@ -173,7 +211,14 @@ fn tcp_rows(v6: bool) -> Result<Vec<u8>> {
         let addr = listener.addr.unwrap_or(unspecified(v6));
         let local = IpEndpoint::new(addr, listener.port);
         let remote = IpEndpoint::new(unspecified(v6), 0);
-        row(&mut out, nr, [local, remote], LISTEN, listener.nr_queued());
+        row(
+            &mut out,
+            nr,
+            [local, remote],
+            LISTEN,
+            listener.nr_queued(),
+            &listener.holder,
+        );
         nr += 1;
     }
     for netif in stack::netifs() {
@@ -196,7 +241,14 @@ fn tcp_rows(v6: bool) -> Result<Vec<u8>> {
                 State::Closing => 11,
             };
             let waiting = status.readable.load(SeqCst);
-            row(&mut out, nr, [key.local, key.remote], state, waiting);
+            row(
+                &mut out,
+                nr,
+                [key.local, key.remote],
+                state,
+                waiting,
+                &status.holder,
+            );
             nr += 1;
         });
     }
@@ -229,7 +281,14 @@ fn datagram_rows(v6: bool, wanted: fn(Takes) -> bool) -> Result<Vec<u8>> {
         } else {
             UNCONNECTED
         };
-        row(&mut out, nr, [local, remote], state, receiver.next_len());
+        row(
+            &mut out,
+            nr,
+            [local, remote],
+            state,
+            receiver.next_len(),
+            &receiver.holder,
+        );
         nr += 1;
     }
     Ok(out.into_bytes())

@@ -93,6 +93,7 @@ static ROOT: &[Item] = &[
 ];
 
 static NET: &[Item] = &[
+    file("arp", net::arp),
     file("dev", net::dev),
     control("dhcp", dhcp::text, dhcp::control, dhcp::MAX_TEXT, 0o644),
     control(

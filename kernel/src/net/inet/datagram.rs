@@ -64,11 +64,13 @@ impl DatagramSocket {
         if let Takes::Raw(_) = takes {
             table::add_receiver(&receiver);
         }
+        let inode = AnonInode::new(abi::S_IFSOCK | 0o777);
+        receiver.holder.set(inode.ino, owner.uid);
         Arc::new(DatagramSocket {
             family,
             takes,
             owner,
-            inode: AnonInode::new(abi::S_IFSOCK | 0o777),
+            inode,
             options: SpinLock::new(Rank::Object, Options::default()),
             receiver,
             port: Mutex::new(None),

@@ -221,6 +221,7 @@ impl TcpSocket {
             };
             let status = Status::new(self.readers.clone(), self.writers.clone());
             status.set_user_timeout_ms(options.user_timeout_ms);
+            status.holder.set(self.inode.ino, self.owner.uid);
             let buffers = (options.receive_buffer, options.send_buffer);
             let started = netif.connect(key, buffers, status.clone(), |socket| {
                 Self::tune(&options, socket);
@@ -402,6 +403,7 @@ impl Socket for TcpSocket {
         listener
             .defer_seconds
             .store(options.defer_accept_seconds, SeqCst);
+        listener.holder.set(self.inode.ino, self.owner.uid);
         table::listen(listener.clone());
         self.set_phase(Phase::Listening(listener));
         self.readers.wake_all();
@@ -460,6 +462,10 @@ impl Socket for TcpSocket {
             readers: accepted.status.readers.clone(),
             writers: accepted.status.writers.clone(),
         });
+        accepted
+            .status
+            .holder
+            .set(socket.inode.ino, socket.owner.uid);
         Ok((socket, peer))
     }
 

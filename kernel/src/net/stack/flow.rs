@@ -3,7 +3,9 @@
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use core::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
+};
 
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp;
@@ -16,6 +18,25 @@ use crate::sync::{Rank, SpinLock};
 
 /// Names a flow within its interface; never reused.
 pub type FlowId = u64;
+
+/// The socket behind a connection, a listener or a receiver, as /proc/net tells of it.
+#[derive(Default)]
+pub struct Holder {
+    inode: AtomicU64,
+    uid: AtomicU32,
+}
+
+impl Holder {
+    /// A socket with this inode, made by this user, has it from now on.
+    pub fn set(&self, inode: u64, uid: u32) {
+        self.inode.store(inode, SeqCst);
+        self.uid.store(uid, SeqCst);
+    }
+    /// Inode and user; 0 and 0 while no socket has it.
+    pub fn get(&self) -> (u64, u32) {
+        (self.inode.load(SeqCst), self.uid.load(SeqCst))
+    }
+}
 
 /// Both ends of a TCP connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,6 +75,8 @@ pub struct Status {
     error: AtomicU16,
     /// How long data may stay unacknowledged (TCP_USER_TIMEOUT); 0 for the default.
     user_timeout_ms: AtomicU32,
+    /// Whose it is.
+    pub holder: Holder,
     /// Woken when there is more to read, or the end.
     pub readers: Arc<WaitQueue>,
     /// Woken when there is room, at the connection's start and end.
@@ -70,6 +93,7 @@ impl Status {
             bits: AtomicU32::new(0),
             error: AtomicU16::new(0),
             user_timeout_ms: AtomicU32::new(0),
+            holder: Holder::default(),
             readers,
             writers,
         })
@@ -229,6 +253,8 @@ pub struct Listener {
     pub max_segment: Option<u16>,
     /// Connections are queued once bytes came, or after so long (TCP_DEFER_ACCEPT).
     pub defer_seconds: AtomicU32,
+    /// Whose it is.
+    pub holder: Holder,
     queue: SpinLock<VecDeque<Accepted>>,
     nr_queued: AtomicUsize,
     closed: AtomicBool,
@@ -260,6 +286,7 @@ impl Listener {
             queue: SpinLock::new(Rank::Object, VecDeque::new()),
             nr_queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            holder: Holder::default(),
             readers,
         })
     }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst};
 
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
-use super::flow::Listener;
+use super::flow::{Holder, Listener};
 use crate::error::{Errno, Result};
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
@@ -276,6 +276,8 @@ pub struct Receiver {
     pub takes: Takes,
     /// Its ends.
     pub ends: SpinLock<Ends>,
+    /// Whose it is.
+    pub holder: Holder,
     queue: SpinLock<VecDeque<Datagram>>,
     /// Bytes that wait, with what keeping them costs.
     used: AtomicUsize,
@@ -299,6 +301,7 @@ impl Receiver {
     pub fn new(takes: Takes, v4: bool, v6: bool, limit: usize) -> Arc<Receiver> {
         Arc::new(Receiver {
             takes,
+            holder: Holder::default(),
             ends: SpinLock::new(
                 Rank::Leaf,
                 Ends {
