@@ -12,11 +12,11 @@ use oxbow_integration::disk_of_c_programs;
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt";
 
 /// A card, a modern one unless `more` says otherwise; `forward` is a host port that leads to
-/// the guest's port 22.
+/// the guest's port 7000.
 fn with_card(mut config: Config, forward: Option<u16>, more: &str) -> Config {
     let mut netdev = String::from("user,id=n0");
     if let Some(port) = forward {
-        netdev += &format!(",hostfwd=tcp:127.0.0.1:{port}-:22");
+        netdev += &format!(",hostfwd=tcp:127.0.0.1:{port}-:7000");
     }
     config.extra.extend([
         "-netdev".into(),
@@ -103,7 +103,8 @@ fn the_host_reaches_the_guest() {
     let disk = disk();
     let forward = free_port();
     let mut m = boot(with_card(Config::default(), Some(forward), ""), &disk);
-    m.ok("/mnt/net serve 22 4 > /tmp/served &");
+    m.ok("oxfw add allow tcp 7000");
+    m.ok("/mnt/net serve 7000 4 > /tmp/served &");
     m.ok("until grep -q listening /tmp/served; do sleep 0.1; done");
     let data: Vec<u8> = (0..2_000_000u32).map(|i| (i >> 3) as u8).collect();
     for len in [1, 1000, 2_000_000, 0] {
