@@ -21,8 +21,9 @@ fn stand_in(shadow: &str) -> &'static str {
             .map(String::from)
     };
     let kinds = shadow.lines().filter_map(kind_of);
-    let known = kinds.filter_map(|kind| NOBODY.into_iter().find(|hash| hash.starts_with(&kind)));
-    known.last().unwrap_or(NOBODY[0])
+    let mut known =
+        kinds.filter_map(|kind| NOBODY.into_iter().find(|hash| hash.starts_with(&kind)));
+    known.next().unwrap_or(NOBODY[0])
 }
 
 /// Whether `password` is the account's. An account that does not exist, is locked or has no password takes the time of
