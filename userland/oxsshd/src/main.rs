@@ -8,7 +8,7 @@
 //! - `listener`, `limits`, `report`: who may try to log in, and how often;
 //! - `login`, `auth`: accounts, keys, passwords;
 //! - `handler`, `channels`, `session`, `forward`: what a connection does after the login;
-//! - `sftp`: the file server, a process of its own with the user's rights.
+//! - `sftp`, `scp`: the far side of file copies, processes of their own with the user's rights.
 //!
 //! The connection's process gives up root's rights as soon as the login is known, so that sessions, forwarding and the
 //! agent's socket need no checks of their own. SFTP is written here and not taken from `russh-sftp`: file names are
@@ -28,6 +28,7 @@ mod login;
 mod options;
 mod pattern;
 mod report;
+mod scp;
 mod session;
 mod sftp;
 
@@ -46,11 +47,10 @@ fn main() -> ExitCode {
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
     let name = arguments.first().map(String::as_str).unwrap_or_default();
-    if Path::new(name)
-        .file_name()
-        .is_some_and(|name| name == "sftp-server")
-    {
-        return sftp::main(&arguments[1..]);
+    match Path::new(name).file_name().and_then(|name| name.to_str()) {
+        Some("sftp-server") => return sftp::main(&arguments[1..]),
+        Some("scp") => return scp::main(&arguments[1..]),
+        _ => {}
     }
     let options = match Options::parse(&arguments[1.min(arguments.len())..]) {
         Ok(options) => options,
