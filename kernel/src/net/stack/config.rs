@@ -174,10 +174,10 @@ pub struct Change {
 
 impl Change {
     /// Applies it to a copy of `config`.
-    pub(super) fn apply(self, netif: &Netif, config: &Config) -> Config {
+    pub(super) fn apply(self, name: &str, config: &Config) -> Config {
         let mut config = config.clone();
         for cidr in self.addresses.iter().filter(|a| !config.has(a.address())) {
-            info!("{}: address {cidr}", netif.name);
+            info!("{name}: address {cidr}");
         }
         config.replace(self.origin, &self.addresses, &self.routes);
         if let Some(dns) = self.dns {

@@ -22,6 +22,8 @@ pub mod flow;
 mod fragment;
 #[cfg(test)]
 mod fuzz_tests;
+#[cfg(test)]
+mod lease_tests;
 mod link;
 mod neighbour;
 mod port;
@@ -358,7 +360,7 @@ impl Netif {
     fn apply_changes(self: &Arc<Self>, changes: Vec<Change>) {
         for change in changes {
             let guard = self.changing.lock();
-            let config = change.apply(self, &self.config());
+            let config = change.apply(&self.name, &self.config());
             self.install(config);
             drop(guard);
         }

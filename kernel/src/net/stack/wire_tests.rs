@@ -26,15 +26,15 @@ use crate::net::{MsgFlags, Outgoing, Socket, of_file};
 use crate::vm::{IoDest, IoSource};
 use oxbow_firewall::RuleSet;
 
-const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-const PEER: Ipv4Address = Ipv4Address::new(10, 9, 0, 2);
-const OURS: Ipv4Address = Ipv4Address::new(10, 9, 0, 15);
+pub(super) const OUR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const PEER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(super) const PEER: Ipv4Address = Ipv4Address::new(10, 9, 0, 2);
+pub(super) const OURS: Ipv4Address = Ipv4Address::new(10, 9, 0, 15);
 
 #[derive(Default)]
-struct Cable {
-    to_us: StdMutex<VecDeque<Vec<u8>>>,
-    to_peer: StdMutex<VecDeque<Vec<u8>>>,
+pub(super) struct Cable {
+    pub(super) to_us: StdMutex<VecDeque<Vec<u8>>>,
+    pub(super) to_peer: StdMutex<VecDeque<Vec<u8>>>,
 }
 
 struct Card(Arc<Cable>);
@@ -74,9 +74,9 @@ impl NetDevice for Card {
     }
 }
 
-struct PeerEnd(Arc<Cable>);
-struct Rx(Vec<u8>);
-struct Tx(Arc<Cable>);
+pub(super) struct PeerEnd(pub(super) Arc<Cable>);
+pub(super) struct Rx(Vec<u8>);
+pub(super) struct Tx(Arc<Cable>);
 
 impl phy::RxToken for Rx {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
@@ -168,7 +168,7 @@ impl Pair {
 }
 
 /// The answer to a DHCP request; `None` for other frames.
-fn lease(frame: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn lease(frame: &[u8]) -> Option<Vec<u8>> {
     let ethernet = EthernetFrame::new_checked(frame).ok()?;
     if ethernet.ethertype() != EthernetProtocol::Ipv4 {
         return None;
