@@ -20,6 +20,7 @@ Usage: oxfw [--save] COMMAND
   delete N | RULE         takes a rule away
   default in|out ACTION   what becomes of what matches no rule
   flush                   takes all rules away
+  reset                   the rules of a machine that nobody configured
   load [FILE]             replaces all rules by those of FILE (/etc/firewall.conf)
   check [FILE]            says what is wrong with FILE, and changes nothing
   save                    writes the rules to /etc/firewall.conf
