@@ -8,6 +8,8 @@
 //   ping HOST N         N echo requests through a ping socket
 //   dns SERVER NAME     asks for an address record; says how many answers there are
 //   many PORT N         N connections to an echo server of its own, all open at once
+//   storm PORT N        connects, talks and closes N times; says how many times it went well
+//   exhaust PORT        connects until it fails; says how it does, and closes all
 //   interfaces          what getifaddrs tells
 #include <arpa/inet.h>
 #include <errno.h>
@@ -254,6 +256,39 @@ static int many(int port, int n) {
     return 0;
 }
 
+static int storm(int port, int n) {
+    int s = listen_on(port), right = 0;
+    for (int i = 0; i < n; i++) {
+        int c = connect_to("127.0.0.1", port), p = accept(s, NULL, NULL);
+        char byte = 0;
+        if (p < 0) fail("accept");
+        right += write(c, "x", 1) == 1 && read(p, &byte, 1) == 1 && byte == 'x';
+        close(c);
+        close(p);
+    }
+    printf("%d of %d\n", right, n);
+    return 0;
+}
+
+// One address has 28232 ports; sockets that are only bound take one each and little memory.
+static int exhaust(int port) {
+    struct rlimit l = {40000, 40000};
+    if (setrlimit(RLIMIT_NOFILE, &l)) fail("setrlimit");
+    int s = listen_on(port), n = 0;
+    struct sockaddr_in a = address("127.0.0.1", 0);
+    for (;; n++) {
+        int c = socket(AF_INET, SOCK_STREAM, 0);
+        if (c < 0) fail("socket");
+        if (bind(c, (void *)&a, sizeof a)) break;
+    }
+    printf("%d bound, then %s", n, strerror(errno));
+    int c = socket(AF_INET, SOCK_STREAM, 0);
+    a = address("127.0.0.1", port);
+    printf(" and %s\n", connect(c, (void *)&a, sizeof a) ? strerror(errno) : "connected");
+    close(s);
+    return 0;
+}
+
 static int interfaces(void) {
     struct ifaddrs *list;
     if (getifaddrs(&list)) fail("getifaddrs");
@@ -282,6 +317,8 @@ int main(int argc, char **argv) {
     if (!strcmp(c, "ping") && argc == 4) return ping(argv[2], atoi(argv[3]));
     if (!strcmp(c, "dns") && argc == 4) return dns(argv[2], argv[3]);
     if (!strcmp(c, "many") && argc == 4) return many(atoi(argv[2]), atoi(argv[3]));
+    if (!strcmp(c, "storm") && argc == 4) return storm(atoi(argv[2]), atoi(argv[3]));
+    if (!strcmp(c, "exhaust") && argc == 3) return exhaust(atoi(argv[2]));
     if (!strcmp(c, "interfaces")) return interfaces();
     printf("net: what?\n");
     return 2;

@@ -174,6 +174,40 @@ fn a_thousand_connections_at_once() {
     m.power_off();
 }
 
+fn free_kib(m: &mut Machine) -> i64 {
+    let text = m.ok("grep MemFree /proc/meminfo");
+    let number = text.split_whitespace().nth(1).expect("a number");
+    number.parse().expect("a number")
+}
+
+/// Connections cost what is in their buffers, and what is over is forgotten.
+#[test]
+fn ten_thousand_connections_and_a_storm() {
+    let disk = disk();
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok(MOUNT);
+    m.ok("/mnt/net storm 7000 500");
+    let before = free_kib(&mut m);
+    let out = m.run_for("/mnt/net many 7001 10000", 300);
+    assert_eq!(out.text, "10000 of 10000\n");
+    println!(
+        "after 10,000 connections: {} KiB",
+        before - free_kib(&mut m)
+    );
+    let out = m.run_for("/mnt/net storm 7002 20000", 300);
+    assert_eq!(out.text, "20000 of 20000\n");
+    let waiting = m.ok("wc -l < /proc/net/tcp");
+    let waiting: usize = waiting.trim().parse().expect("a number");
+    assert!(waiting <= 4200, "{waiting} connections are kept");
+    let taken = before - free_kib(&mut m);
+    println!("after 20,000 in a row: {taken} KiB, {waiting} in TIME_WAIT");
+    assert!(taken < 24 * 1024, "{taken} KiB are gone");
+    let out = m.run_for("/mnt/net exhaust 7003", 120);
+    let ends = "Address in use and Address not available\n";
+    assert!(out.text.ends_with(ends), "{}", out.text);
+    m.power_off();
+}
+
 #[test]
 fn the_cable_is_pulled_and_put_back() {
     let disk = disk();

@@ -212,7 +212,9 @@ impl TcpSocket {
         for _ in 0..PORT_TRIES {
             if port.is_none() {
                 let claim = self.claim(Some(source), &options);
-                *port = Some(Port::claim(Protocol::Tcp, 0, claim)?);
+                // All are taken.
+                let free = Port::claim(Protocol::Tcp, 0, claim);
+                *port = Some(free.map_err(|_| Errno::EADDRNOTAVAIL)?);
             }
             let number = port.as_ref().map_or(0, Port::number);
             let key = FlowKey {
@@ -334,7 +336,7 @@ impl Socket for TcpSocket {
             return Err(Errno::EINVAL);
         }
         let claim = self.claim(name.addr, &self.options());
-        let new = Port::claim(Protocol::Tcp, name.port, claim)?;
+        let new = Port::claim(Protocol::Tcp, name.port, claim).map_err(|_| Errno::EADDRINUSE)?;
         *self.bound.lock() = Some(Name {
             port: new.number(),
             ..name
