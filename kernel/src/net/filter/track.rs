@@ -67,9 +67,11 @@ impl Table {
             self.flows.retain(|_, e| e.expires_ns > now_ns);
         }
         if self.flows.len() >= MOST && !self.flows.contains_key(&flow) {
-            // Any: a flow that goes on comes back with its next packet.
-            let at = now_ns as usize % MOST;
-            if let Some(victim) = self.flows.keys().nth(at).copied() {
+            // The next in order, so that a full table costs no walk. A flow that goes on comes
+            // back with its next packet.
+            let next = self.flows.range(flow..).next();
+            let victim = next.or(self.flows.iter().next()).map(|(f, _)| *f);
+            if let Some(victim) = victim {
                 self.flows.remove(&victim);
             }
         }
