@@ -144,11 +144,16 @@ oxbow_vdso_start:
 .Lvdso_wall:
     add     rax, [rip + oxbow_vdso_start + {wall}]
 .Lvdso_split:
-    mov     ecx, 1000000000
-    xor     edx, edx
-    div     rcx
-    mov     [rsi], rax
-    mov     [rsi + 8], rdx
+    // Division by 10^9 as (ns >> 9) * 0x44b82fa09b5a53 >> 75, exact for 64 bits.
+    mov     rcx, rax
+    shr     rax, 9
+    movabs  rdx, 0x44b82fa09b5a53
+    mul     rdx
+    shr     rdx, 11
+    mov     [rsi], rdx
+    imul    rdx, rdx, 1000000000
+    sub     rcx, rdx
+    mov     [rsi + 8], rcx
     xor     eax, eax
     ret
 .Lvdso_clock_gettime_slow:
@@ -177,11 +182,15 @@ oxbow_vdso_start:
     mul     r8
     shrd    rax, rdx, 32
     add     rax, [rip + oxbow_vdso_start + {wall}]
-    mov     ecx, 1000000000
-    xor     edx, edx
-    div     rcx
-    mov     [rdi], rax
-    mov     eax, edx
+    mov     rcx, rax
+    shr     rax, 9
+    movabs  rdx, 0x44b82fa09b5a53
+    mul     rdx
+    shr     rdx, 11
+    mov     [rdi], rdx
+    imul    rdx, rdx, 1000000000
+    sub     rcx, rdx
+    mov     eax, ecx
     mov     ecx, 1000
     xor     edx, edx
     div     ecx
