@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -73,6 +73,8 @@ struct Logger {
     to: Destination,
     kernel: Option<File>,
     syslog: Option<UnixDatagram>,
+    /// Standard error is a terminal.
+    terminal: bool,
 }
 
 static LOGGER: OnceLock<Mutex<Logger>> = OnceLock::new();
@@ -88,6 +90,7 @@ pub fn start(to: Destination) {
         to,
         kernel,
         syslog: None,
+        terminal: std::io::stderr().is_terminal(),
     };
     if let Some(old) = LOGGER.get() {
         if let Ok(mut old) = old.lock() {
@@ -124,8 +127,9 @@ pub fn write(level: Level, text: &str) {
 impl Logger {
     fn emit(&mut self, level: Level, text: &str) {
         if self.to.stderr {
-            // One call, so that lines of several processes stay whole.
-            let _ = std::io::stderr().write_all(format!("{text}\r\n").as_bytes());
+            // One call, so that lines of several processes stay whole. A terminal may be in raw mode.
+            let end = if self.terminal { "\r\n" } else { "\n" };
+            let _ = std::io::stderr().write_all(format!("{text}{end}").as_bytes());
         }
         if let Some(file) = &mut self.to.file {
             let _ = file.write_all(format!("{text}\n").as_bytes());
