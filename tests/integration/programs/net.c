@@ -4,6 +4,7 @@
 //   stream HOST PORT N  sends N bytes while it reads them back; says how many came back right
 //   refused HOST PORT   what connecting says
 //   udp HOST PORT TEXT  sends a datagram and prints the answer
+//   bigudp HOST PORT    datagrams of several lengths to a server that echoes them
 //   udpserve PORT       answers one datagram with its text reversed
 //   ping HOST N         N echo requests through a ping socket
 //   dns SERVER NAME     asks for an address record; says how many answers there are
@@ -141,6 +142,23 @@ static int udp(const char *host, int port, const char *text) {
     ssize_t n = recvfrom(s, buf, sizeof buf, 0, (void *)&from, &len);
     if (n < 0) fail("recvfrom");
     printf("%.*s from %s:%d\n", (int)n, buf, inet_ntoa(from.sin_addr), ntohs(from.sin_port));
+    return 0;
+}
+
+static int bigudp(const char *host, int port) {
+    static char out[70000], in[70000];
+    int lens[] = {1000, 1472, 1473, 8000, 40000}, s = socket(AF_INET, SOCK_DGRAM, 0);
+    struct timeval limit = {10, 0};
+    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    struct sockaddr_in a = address(host, port);
+    for (int i = 0; i < 5; i++) {
+        for (int j = 0; j < lens[i]; j++) out[j] = pattern(j + i);
+        if (sendto(s, out, lens[i], 0, (void *)&a, sizeof a) != lens[i]) fail("sendto");
+        ssize_t n = recv(s, in, sizeof in, 0);
+        if (n < 0) fail("recv");
+        if (n == lens[i] && !memcmp(in, out, n)) printf("%d ", lens[i]);
+    }
+    printf("right\n");
     return 0;
 }
 
@@ -313,6 +331,7 @@ int main(int argc, char **argv) {
     if (!strcmp(c, "stream") && argc == 5) return stream(argv[2], atoi(argv[3]), atol(argv[4]));
     if (!strcmp(c, "refused") && argc == 4) return refused(argv[2], atoi(argv[3]));
     if (!strcmp(c, "udp") && argc == 5) return udp(argv[2], atoi(argv[3]), argv[4]);
+    if (!strcmp(c, "bigudp") && argc == 4) return bigudp(argv[2], atoi(argv[3]));
     if (!strcmp(c, "udpserve") && argc == 3) return udpserve(atoi(argv[2]));
     if (!strcmp(c, "ping") && argc == 4) return ping(argv[2], atoi(argv[3]));
     if (!strcmp(c, "dns") && argc == 4) return dns(argv[2], argv[3]);

@@ -134,6 +134,17 @@ fn the_host_reaches_the_guest() {
 fn datagrams_and_names() {
     let disk = disk();
     let mut m = boot(with_card(Config::default(), None, ""), &disk);
+    let echo = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let port = echo.local_addr().expect("its address").port();
+    thread::spawn(move || {
+        let mut buf = vec![0; 70_000];
+        while let Ok((n, from)) = echo.recv_from(&mut buf) {
+            let _ = echo.send_to(&buf[..n], from);
+        }
+    });
+    // In fragments, there and back.
+    let out = m.ok(&format!("/mnt/net bigudp 10.0.2.2 {port}"));
+    assert_eq!(out, "1000 1472 1473 8000 40000 right\n");
     let host = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = host.local_addr().expect("its address").port();
     let answer = thread::spawn(move || {

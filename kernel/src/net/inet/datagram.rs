@@ -13,7 +13,7 @@ use smoltcp::wire::{
 
 use super::{
     DEFAULT_BUFFER, Family, IPPROTO_IP, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
-    check_bindable, check_port, destination, name_of, read_name, write_name,
+    Timestamps, check_bindable, check_port, destination, name_of, read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -26,6 +26,7 @@ use crate::net::stack::table::{self, Claim, Port, Protocol, Receiver, Takes};
 use crate::net::{MsgFlags, Outgoing, Received, Shutdown, Socket};
 use crate::sched::{Mutex, WaitError};
 use crate::sync::{Rank, SpinLock};
+use crate::time::NS_PER_SEC;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Longest payload of a datagram.
@@ -311,7 +312,9 @@ impl Socket for DatagramSocket {
         let bytes = &mut packet.bytes_mut()[netif.prefix()..];
         ip.emit(&mut *bytes, &ChecksumCapabilities::default());
         self.encode(from, own, remote, src, &mut bytes[header..])?;
-        netif.send_packet(packet, true)?;
+        // IP_PMTUDISC_DO, IP_PMTUDISC_PROBE: nothing is cut.
+        let cut = !matches!(options.mtu_discover, 2 | 3);
+        netif.send_packet(packet, cut)?;
         Ok(len)
     }
 
@@ -352,6 +355,9 @@ impl Socket for DatagramSocket {
             name.scope = datagram.interface;
         }
         received.address = write_name(self.family, name);
+        received
+            .control
+            .extend(control(self.family, &options, &datagram));
         if options.receive_hops {
             let (level, kind) = match self.family {
                 Family::V4 => (IPPROTO_IP, uapi::IP_TTL),
@@ -436,6 +442,56 @@ impl Socket for DatagramSocket {
         }
         Ok(())
     }
+}
+
+/// The control messages that a program asked for with a datagram (man 7 ip, man 7 ipv6, man 7
+/// socket).
+fn control(family: Family, options: &Options, d: &table::Datagram) -> Vec<(u32, u32, Vec<u8>)> {
+    let mut out = Vec::new();
+    let (seconds, rest) = (d.time_ns / NS_PER_SEC, d.time_ns % NS_PER_SEC);
+    let pair = |fraction: u64| [seconds.to_ne_bytes(), fraction.to_ne_bytes()].concat();
+    match options.timestamps {
+        Timestamps::None => {}
+        Timestamps::Microseconds => {
+            out.push((uapi::SOL_SOCKET, uapi::SO_TIMESTAMP_OLD, pair(rest / 1000)));
+        }
+        Timestamps::Nanoseconds => {
+            out.push((uapi::SOL_SOCKET, uapi::SO_TIMESTAMPNS_OLD, pair(rest)));
+        }
+    }
+    if !options.receive_info {
+        return out;
+    }
+    let index = d.interface.to_ne_bytes();
+    match (family, d.to) {
+        (Family::V4, IpAddress::Ipv4(to)) => {
+            // Index, the local address, the header's destination.
+            let local = if to.is_multicast() || to.is_broadcast() {
+                stack::by_index(d.interface)
+                    .and_then(|n| n.config().source(d.from.addr))
+                    .and_then(|a| match a {
+                        IpAddress::Ipv4(a) => Some(a),
+                        IpAddress::Ipv6(_) => None,
+                    })
+                    .unwrap_or(to)
+            } else {
+                to
+            };
+            let info = [index, local.octets(), to.octets()].concat();
+            out.push((IPPROTO_IP, uapi::IP_PKTINFO, info));
+        }
+        (Family::V6, to) => {
+            let to = match to {
+                IpAddress::Ipv6(to) => to,
+                IpAddress::Ipv4(to) => to.to_ipv6_mapped(),
+            };
+            let mut info = to.octets().to_vec();
+            info.extend_from_slice(&index);
+            out.push((IPPROTO_IPV6, uapi::IPV6_PKTINFO, info));
+        }
+        (Family::V4, IpAddress::Ipv6(_)) => {}
+    }
+    out
 }
 
 impl File for DatagramSocket {

@@ -212,6 +212,17 @@ pub fn check_port(port: u16) -> Result<()> {
     Ok(())
 }
 
+/// In which form the time of a datagram is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timestamps {
+    /// Not at all.
+    None,
+    /// `struct timeval` (SO_TIMESTAMP).
+    Microseconds,
+    /// `struct timespec` (SO_TIMESTAMPNS).
+    Nanoseconds,
+}
+
 /// Options of man 7 socket, man 7 ip, man 7 ipv6 and man 7 tcp that are kept and honoured.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "named as the options are")]
@@ -242,6 +253,13 @@ pub struct Options {
     pub multicast_hops: u8,
     /// Received datagrams come with their TTL (IP_RECVTTL, IPV6_RECVHOPLIMIT).
     pub receive_hops: bool,
+    /// Received datagrams come with the address they were sent to and their interface
+    /// (IP_PKTINFO, IPV6_RECVPKTINFO).
+    pub receive_info: bool,
+    /// Received datagrams come with when they came (SO_TIMESTAMP, SO_TIMESTAMPNS).
+    pub timestamps: Timestamps,
+    /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: from IP_PMTUDISC_DO on nothing is cut.
+    pub mtu_discover: u8,
     /// The interface it is tied to (SO_BINDTODEVICE, IP_MULTICAST_IF); 0 for none.
     pub interface: u32,
 }
@@ -271,6 +289,9 @@ impl Default for Options {
             hops: None,
             multicast_hops: 1,
             receive_hops: false,
+            receive_info: false,
+            timestamps: Timestamps::None,
+            mtu_discover: 1,
             interface: 0,
         }
     }
@@ -332,6 +353,18 @@ impl Options {
             (IPPROTO_IP, uapi::IP_TTL) => int(self.hops.unwrap_or(64).into()),
             (IPPROTO_IP, uapi::IP_MULTICAST_TTL) => int(self.multicast_hops.into()),
             (IPPROTO_IP, uapi::IP_RECVTTL) => int(self.receive_hops.into()),
+            (IPPROTO_IP, uapi::IP_PKTINFO) | (IPPROTO_IPV6, uapi::IPV6_RECVPKTINFO) => {
+                int(self.receive_info.into())
+            }
+            (IPPROTO_IP, uapi::IP_MTU_DISCOVER) | (IPPROTO_IPV6, uapi::IPV6_MTU_DISCOVER) => {
+                int(self.mtu_discover.into())
+            }
+            (uapi::SOL_SOCKET, uapi::SO_TIMESTAMP_OLD) => {
+                int((self.timestamps == Timestamps::Microseconds).into())
+            }
+            (uapi::SOL_SOCKET, uapi::SO_TIMESTAMPNS_OLD) => {
+                int((self.timestamps == Timestamps::Nanoseconds).into())
+            }
             (IPPROTO_IPV6, uapi::IPV6_V6ONLY) => int(self.v6_only.into()),
             (IPPROTO_IPV6, uapi::IPV6_UNICAST_HOPS) => int(self.hops.unwrap_or(64).into()),
             (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => int(self.multicast_hops.into()),
@@ -407,6 +440,27 @@ impl Options {
             }
             (IPPROTO_IP, uapi::IP_RECVTTL) | (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => {
                 self.receive_hops = flag()?;
+            }
+            (IPPROTO_IP, uapi::IP_PKTINFO) | (IPPROTO_IPV6, uapi::IPV6_RECVPKTINFO) => {
+                self.receive_info = flag()?;
+            }
+            (IPPROTO_IP, uapi::IP_MTU_DISCOVER) | (IPPROTO_IPV6, uapi::IPV6_MTU_DISCOVER) => {
+                self.mtu_discover = match int()? {
+                    n @ 0..=5 => n as u8,
+                    _ => return Err(Errno::EINVAL),
+                };
+            }
+            (uapi::SOL_SOCKET, uapi::SO_TIMESTAMP_OLD) => {
+                self.timestamps = match flag()? {
+                    true => Timestamps::Microseconds,
+                    false => Timestamps::None,
+                };
+            }
+            (uapi::SOL_SOCKET, uapi::SO_TIMESTAMPNS_OLD) => {
+                self.timestamps = match flag()? {
+                    true => Timestamps::Nanoseconds,
+                    false => Timestamps::None,
+                };
             }
             (IPPROTO_IPV6, uapi::IPV6_V6ONLY) => self.v6_only = flag()?,
             _ => return Err(Errno::ENOPROTOOPT),

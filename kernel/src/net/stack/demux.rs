@@ -379,6 +379,7 @@ fn give(
             to: headers.to,
             hops: headers.hops,
             interface: netif.index,
+            time_ns: crate::time::realtime_ns(),
         });
     }
     !receivers.is_empty()

@@ -215,6 +215,8 @@ pub struct Datagram {
     pub hops: u8,
     /// The interface it came through.
     pub interface: u32,
+    /// When it came (CLOCK_REALTIME, ns).
+    pub time_ns: u64,
 }
 
 /// What a receiver takes.
@@ -544,6 +546,7 @@ mod tests {
                 to: any.addr,
                 hops: 64,
                 interface: 1,
+                time_ns: 0,
             });
         }
         assert_eq!(r.dropped.load(SeqCst), 2);
