@@ -3,6 +3,7 @@
 # Usage: bench.sh [flame]: with `flame`, draws where the time of the row ROW goes into dist/flame-ROW.svg instead.
 # Settings (environment): ROW=name[,name]  QUICK=1  ROUNDS=5  ONLY=times|instructions|boot  IMAGE=FILE  ACCEL=tcg|kvm
 . "$(dirname "$0")/../env.sh"
+# shellcheck disable=SC2034 # what messages start with
 TAG=bench
 ensure build run
 if [ "$IMAGE" = "$DIST/oxbow.qcow2" ]; then "$OXBOW_TOP/build/image.sh" --keep-changes; fi
