@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,10 +14,6 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{
     SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask,
-};
-use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
 };
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -29,6 +25,7 @@ use crate::hostkey::{self, random_bytes};
 use crate::limits::{Gate, Offence, Refusal};
 use crate::log::{debug, error, info};
 use crate::report::Event;
+use crate::sockets::{addresses, listen_on};
 
 /// How long nothing is accepted after the system has run out of something.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -418,84 +415,6 @@ fn dice() -> usize {
     u32::from_ne_bytes(bytes) as usize % 100
 }
 
-/// Every address to listen on.
-fn addresses(config: &Config) -> Vec<SocketAddr> {
-    let any = [
-        (config.inet, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        (config.inet6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-    ];
-    let listed: Vec<(IpAddr, Option<u16>)> = if config.listen.is_empty() {
-        any.iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, ip)| (*ip, None))
-            .collect()
-    } else {
-        config
-            .listen
-            .iter()
-            .filter(|(ip, _)| {
-                if ip.is_ipv4() {
-                    config.inet
-                } else {
-                    config.inet6
-                }
-            })
-            .copied()
-            .collect()
-    };
-    let ports = |port: Option<u16>| port.map_or_else(|| config.ports.clone(), |port| vec![port]);
-    listed
-        .into_iter()
-        .flat_map(|(ip, port)| {
-            ports(port)
-                .into_iter()
-                .map(move |port| SocketAddr::new(ip, port))
-        })
-        .collect()
-}
-
-fn listen_on(config: &Config) -> Vec<TcpListener> {
-    let bound = addresses(config)
-        .into_iter()
-        .filter_map(|address| match listen_at(address) {
-            Ok(socket) => {
-                info!(
-                    "Server listening on {} port {}.",
-                    address.ip(),
-                    address.port()
-                );
-                Some(socket)
-            }
-            Err(error) => {
-                error!(
-                    "Bind to port {} on {} failed: {error}.",
-                    address.port(),
-                    address.ip()
-                );
-                None
-            }
-        });
-    bound.collect()
-}
-
-fn listen_at(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() {
-        AddressFamily::Inet
-    } else {
-        AddressFamily::Inet6
-    };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd = socket(family, SockType::Stream, flags, None)?;
-    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    if address.is_ipv6() {
-        // IPv4 has a socket of its own.
-        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
-    }
-    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    listen(&fd, Backlog::new(128)?)?;
-    Ok(fd.into())
-}
-
 /// Serves one connection in this process, for `sshd -d`.
 pub fn serve_one(config: Config) -> Result<(), String> {
     let listener = Listener::new(config)?;
@@ -515,29 +434,4 @@ pub fn serve_one(config: Config) -> Result<(), String> {
     debug!("one connection, in this process");
     connection::serve(socket, None, &listener.config, &listener.server);
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all(text: &str) -> String {
-        addresses(&Config::parse(text, "").unwrap())
-            .iter()
-            .map(|address| format!("{address} "))
-            .collect()
-    }
-
-    #[test]
-    fn addresses_and_ports() {
-        assert_eq!(all(""), "0.0.0.0:22 [::]:22 ");
-        assert_eq!(
-            all("Port 1\nPort 2\nAddressFamily inet"),
-            "0.0.0.0:1 0.0.0.0:2 "
-        );
-        assert_eq!(
-            all("Port 1\nListenAddress 127.0.0.1\nListenAddress [::1]:9"),
-            "127.0.0.1:1 [::1]:9 "
-        );
-    }
 }

@@ -5,7 +5,7 @@
 //! a login may do and what it runs is decided here, with OpenSSH's configuration, files and words:
 //!
 //! - `config`: sshd_config; `hostkey`: the host's keys; `log`: where lines go;
-//! - `listener`, `limits`, `report`: who may try to log in, and how often;
+//! - `listener`, `sockets`, `limits`, `report`: who may try to log in, and how often;
 //! - `login`, `auth`: accounts, keys, passwords;
 //! - `handler`, `channels`, `session`, `forward`: what a connection does after the login;
 //! - `sftp`, `scp`: the far side of file copies, processes of their own with the user's rights.
@@ -31,6 +31,7 @@ mod report;
 mod scp;
 mod session;
 mod sftp;
+mod sockets;
 
 use std::fs::File;
 use std::io::Write;
