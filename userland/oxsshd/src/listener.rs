@@ -339,6 +339,9 @@ impl Listener {
             }
             ForkResult::Child => {
                 drop(reader);
+                // A session of its own: who stops the daemon and all of its session leaves
+                // logins alone. It cannot fail: a new process leads no group.
+                let _ = nix::unistd::setsid();
                 Ok(Some(Task {
                     socket,
                     pipe: writer.into(),
