@@ -97,11 +97,19 @@ impl Channels {
         }
     }
 
-    /// The client has closed the channel. Its task ends, and with it descriptors and the session's terminal.
+    /// The client has closed the channel. A session's task ends, and with it descriptors and terminal; a forwarded
+    /// connection first gets what the client sent before.
     pub fn close(&self, id: ChannelId) {
-        let entry = self.lock().remove(&id);
-        if let Some(task) = entry.and_then(|entry| entry.task) {
-            task.abort();
+        let mut table = self.lock();
+        match table.get(&id) {
+            Some(entry) if entry.session.is_none() => entry.inbox.close(),
+            _ => {
+                let entry = table.remove(&id);
+                drop(table);
+                if let Some(task) = entry.and_then(|entry| entry.task) {
+                    task.abort();
+                }
+            }
         }
     }
 

@@ -26,6 +26,7 @@ const GIVE_BACK_BYTES: u32 = 256 << 10;
 pub struct Inbox {
     state: Mutex<State>,
     changed: Notify,
+    closed: Notify,
 }
 
 #[derive(Default)]
@@ -56,6 +57,18 @@ impl Inbox {
     pub fn end(&self) {
         self.lock().ended = true;
         self.changed.notify_one();
+    }
+
+    /// No more comes, and the client takes nothing more either.
+    pub fn close(&self) {
+        self.end();
+        // Kept for whoever asks later: one task does.
+        self.closed.notify_one();
+    }
+
+    /// Waits for [`Inbox::close`]. One task may wait.
+    async fn closed(&self) {
+        self.closed.notified().await;
     }
 
     /// Waits for data, or the end after all data. One task may wait.
@@ -242,7 +255,8 @@ impl Channel {
         sent.is_ok()
     }
 
-    /// Copies both ways between the channel and a socket, until both directions have ended.
+    /// Copies both ways between the channel and a socket, until both directions have ended. When the client closes
+    /// the channel, what it has sent before still reaches the socket.
     pub async fn relay(&self, socket: OwnedFd) {
         let Ok(socket) = Endpoint::new(socket, Kind::Socket) else {
             let _ = self.writer.close().await;
@@ -252,6 +266,12 @@ impl Channel {
         let out = async {
             self.copy_out(socket.clone(), None).await;
             let _ = self.writer.eof().await;
+        };
+        let out = async {
+            tokio::select! {
+                () = out => {}
+                () = self.inbox.closed() => {}
+            }
         };
         tokio::join!(out, self.copy_in(socket.clone()));
         let _ = self.writer.close().await;
