@@ -10,9 +10,13 @@
 mod console;
 mod disk;
 mod machine;
+mod ssh;
+mod terminal;
 
 pub use disk::{DataDisk, check_root_filesystem};
 pub use machine::{Config, Firmware, Machine, Output, image};
+pub use ssh::{SshGuest, development_key};
+pub use terminal::Terminal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +35,12 @@ pub fn limit(seconds: u64) -> Duration {
         .and_then(|s| s.parse().ok())
         .unwrap_or(1.0);
     Duration::from_secs(seconds).mul_f64(f64::max(slow, 1.0))
+}
+
+/// A port of the host's loopback that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
 }
 
 /// Runs a host command; panics with its output when it fails. Returns its standard output.

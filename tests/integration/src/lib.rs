@@ -77,3 +77,19 @@ pub fn same_as_on_linux(name: &str, arguments: &[&str]) -> Machine {
     assert_eq!(here.text, there);
     machine
 }
+
+/// Memory in use, in KiB: without what can be given back at once.
+pub fn used_kib(m: &mut Machine) -> i64 {
+    let meminfo = m.ok("cat /proc/meminfo");
+    let field = |name: &str| -> i64 {
+        let line = meminfo
+            .lines()
+            .find(|l| l.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}"));
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|s| s.parse().ok())
+            .expect("a figure")
+    };
+    field("MemTotal:") - field("MemFree:") - field("Cached:") - field("Buffers:")
+}

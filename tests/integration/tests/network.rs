@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use oxbow_harness::{Config, DataDisk, Machine};
+use oxbow_harness::{Config, DataDisk, Machine, free_port};
 use oxbow_integration::disk_of_c_programs;
 
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt";
@@ -29,11 +29,6 @@ fn with_card(mut config: Config, forward: Option<u16>, more: &str) -> Config {
 
 fn disk() -> DataDisk {
     disk_of_c_programs(&["net"])
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Boots, mounts the programs and waits for an address.

@@ -1,24 +1,9 @@
 //! Processes: nothing leaks, bad programs end alone, CPUs work in parallel.
 
 use oxbow_harness::{Config, DataDisk, Machine, host};
-use oxbow_integration::{c_program, disk_of_c_programs};
+use oxbow_integration::{c_program, disk_of_c_programs, used_kib};
 
 const MOUNT: &str = "mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt";
-
-fn used_kib(m: &mut Machine) -> i64 {
-    let meminfo = m.ok("cat /proc/meminfo");
-    let field = |name: &str| -> i64 {
-        let line = meminfo
-            .lines()
-            .find(|l| l.starts_with(name))
-            .unwrap_or_else(|| panic!("{name}"));
-        line.split_whitespace()
-            .nth(1)
-            .and_then(|s| s.parse().ok())
-            .expect("a figure")
-    };
-    field("MemTotal:") - field("MemFree:") - field("Cached:") - field("Buffers:")
-}
 
 #[test]
 fn ten_thousand_children_leave_nothing_behind() {
