@@ -37,6 +37,9 @@ const ALWAYS: u32 = abi::EPOLLERR | abi::EPOLLHUP;
 /// What stays of an item's events when a one-shot was spent.
 const PRIVATE_BITS: u32 = abi::EPOLLET | abi::EPOLLONESHOT | abi::EPOLLWAKEUP | abi::EPOLLEXCLUSIVE;
 
+/// Items looked at between two looks at the ready list.
+const BATCH: usize = 8;
+
 /// What wake-ups fill. Items hold it strongly, so that a wake-up never drops an [`Epoll`],
 /// whose end takes wait-queue locks.
 struct Ready {
@@ -99,7 +102,7 @@ impl Wake for Item {
 /// An interest: the item, and its registrations with the file's wait queues.
 struct Interest {
     item: Arc<Item>,
-    _table: PollTable,
+    table: PollTable,
 }
 
 /// Descriptor number and description: what identifies an interest (man 7 epoll, Q1).
@@ -190,33 +193,40 @@ impl Epoll {
             data: AtomicU64::new(data),
             queued: AtomicBool::new(false),
         });
-        let mut table = PollTable::new(item.clone());
+        let mut table = PollTable::new(item.clone(), PollEvents::from_bits_truncate(events));
         let now = of.file.poll(of, Some(&mut table)).bits();
         let wanted = events & EVENT_BITS;
         if now & wanted != 0 {
             item.enqueue();
         }
-        interests.insert(
-            key,
-            Interest {
-                item,
-                _table: table,
-            },
-        );
+        interests.insert(key, Interest { item, table });
         Ok(())
     }
 
     /// EPOLL_CTL_MOD. ENOENT; EINVAL for exclusive interests.
     pub fn modify(&self, fd: i32, of: &Arc<OpenFile>, events: u32, data: u64) -> Result<()> {
-        let interests = self.interests.lock();
-        let interest = interests.get(&Self::key(fd, of)).ok_or(Errno::ENOENT)?;
-        let item = &interest.item;
+        let mut interests = self.interests.lock();
+        let interest = interests.get_mut(&Self::key(fd, of)).ok_or(Errno::ENOENT)?;
+        let item = interest.item.clone();
         if (events | item.events.load(SeqCst)) & abi::EPOLLEXCLUSIVE != 0 {
             return Err(Errno::EINVAL);
         }
         item.data.store(data, SeqCst);
         item.events.store(events | ALWAYS, SeqCst);
-        if item.due() != 0 {
+        let wanted = PollEvents::from_bits_truncate(events);
+        if interest.table.watches(wanted) {
+            // A change before this look is seen by it, one after it wakes the item.
+            if item.due() != 0 {
+                item.enqueue();
+            }
+            return Ok(());
+        }
+        // The old registrations go first: they are told apart by the item alone.
+        interest.table = PollTable::new(item.clone(), wanted);
+        let mut table = PollTable::new(item.clone(), wanted);
+        let now = of.file.poll(of, Some(&mut table)).bits();
+        interest.table = table;
+        if now & (events | ALWAYS) & EVENT_BITS != 0 {
             item.enqueue();
         }
         Ok(())
@@ -254,58 +264,72 @@ impl Epoll {
         Ok(())
     }
 
-    /// Moves due events to `out`, at most `max`.
-    fn collect(&self, max: usize, out: &mut Vec<abi::epoll_event>) {
+    /// Moves due events to `out`; how many.
+    fn collect(&self, out: &mut [abi::epoll_event]) -> usize {
         // Each item is looked at once: those put back go behind this many.
         let mut left = self.ready.items.lock().len();
-        let mut again = Vec::new();
-        while left > 0 && out.len() < max {
-            left -= 1;
-            let weak = self.ready.items.lock().pop_front();
-            let Some(weak) = weak else { break };
-            let Some(item) = weak.upgrade() else { continue };
-            // From here on a wake-up queues the item anew: nothing is lost.
-            item.queued.store(false, SeqCst);
-            let due = item.due();
-            if due == 0 {
-                continue;
+        let mut found = 0;
+        while left > 0 && found < out.len() {
+            let nr = left.min(out.len() - found).min(BATCH);
+            left -= nr;
+            let mut named: [Option<Weak<Item>>; BATCH] = [const { None }; BATCH];
+            {
+                let mut items = self.ready.items.lock();
+                for slot in &mut named[..nr] {
+                    *slot = items.pop_front();
+                }
             }
-            out.push(abi::epoll_event {
-                events: due,
-                data: item.data.load(SeqCst),
-            });
-            let events = item.events.load(SeqCst);
-            if events & abi::EPOLLONESHOT != 0 {
-                let _ = item
-                    .events
-                    .compare_exchange(events, events & PRIVATE_BITS, SeqCst, SeqCst);
-            } else if events & abi::EPOLLET == 0 {
-                again.push(item);
+            // Level-triggered ones go back, to be looked at the next time.
+            let mut again: [Option<Arc<Item>>; BATCH] = [const { None }; BATCH];
+            let mut nr_again = 0;
+            for item in named.iter().flatten().filter_map(Weak::upgrade) {
+                // From here on a wake-up queues the item anew: nothing is lost.
+                item.queued.store(false, SeqCst);
+                let due = item.due();
+                if due == 0 {
+                    continue;
+                }
+                out[found] = abi::epoll_event {
+                    events: due,
+                    data: item.data.load(SeqCst),
+                };
+                found += 1;
+                let events = item.events.load(SeqCst);
+                if events & abi::EPOLLONESHOT != 0 {
+                    let spent = events & PRIVATE_BITS;
+                    // Somebody changed it meanwhile: then it is not spent.
+                    let _ = item.events.compare_exchange(events, spent, SeqCst, SeqCst);
+                } else if events & abi::EPOLLET == 0 {
+                    again[nr_again] = Some(item);
+                    nr_again += 1;
+                }
+            }
+            if nr_again > 0 {
+                let mut items = self.ready.items.lock();
+                for item in again[..nr_again].iter().flatten() {
+                    if !item.queued.swap(true, SeqCst) {
+                        items.push_back(item.me.clone());
+                    }
+                }
             }
         }
-        for item in again {
-            let mut ready = self.ready.items.lock();
-            if !item.queued.swap(true, SeqCst) {
-                ready.push_back(Arc::downgrade(&item));
-            }
-        }
+        found
     }
 
-    /// man 2 epoll_wait: up to `max` events; waits until `deadline` (monotonic ns; `None` for
-    /// ever). EINTR.
-    pub fn wait(&self, max: usize, deadline: Option<u64>) -> Result<Vec<abi::epoll_event>> {
-        let mut out = Vec::new();
+    /// man 2 epoll_wait: fills `out`; waits until `deadline` (monotonic ns; `None` for
+    /// ever). Returns how many events there are. EINTR.
+    pub fn wait(&self, out: &mut [abi::epoll_event], deadline: Option<u64>) -> Result<usize> {
         loop {
-            self.collect(max, &mut out);
-            if !out.is_empty() || deadline == Some(0) {
-                return Ok(out);
+            let found = self.collect(out);
+            if found > 0 || deadline == Some(0) {
+                return Ok(found);
             }
             let waited = self.ready.queue.wait_interruptible(deadline, || {
                 (!self.ready.items.lock().is_empty()).then_some(())
             });
             match waited {
                 Ok(()) => {}
-                Err(WaitError::TimedOut) => return Ok(out),
+                Err(WaitError::TimedOut) => return Ok(0),
                 Err(WaitError::Interrupted) => return Err(Errno::EINTR),
             }
         }

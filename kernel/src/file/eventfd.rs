@@ -98,7 +98,7 @@ impl File for EventFd {
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.register(&self.readable);
-            table.register(&self.writable);
+            table.register_writers(&self.writable);
         }
         let count = *self.count.lock();
         let mut events = PollEvents::empty();

@@ -37,14 +37,16 @@ bitflags::bitflags! {
 /// when dropped.
 pub struct PollTable {
     waker: Arc<dyn Wake>,
+    wanted: PollEvents,
     queues: Vec<Arc<WaitQueue>>,
 }
 
 impl PollTable {
-    /// A table whose queues will wake `waker`.
-    pub fn new(waker: Arc<dyn Wake>) -> Self {
+    /// A table whose queues will wake `waker`, for files of which `wanted` is asked.
+    pub fn new(waker: Arc<dyn Wake>, wanted: PollEvents) -> Self {
         Self {
             waker,
+            wanted,
             queues: Vec::new(),
         }
     }
@@ -54,9 +56,27 @@ impl PollTable {
         queue.observe(self.key(), self.waker.clone());
         self.queues.push(queue.clone());
     }
+    /// As [`PollTable::register`], for a queue that is woken when there is room to write. Who
+    /// only waits to read is not bothered by it: the file wakes readers of hang-ups and errors.
+    pub fn register_writers(&mut self, queue: &Arc<WaitQueue>) {
+        if wants_room(self.wanted) {
+            self.register(queue);
+        }
+    }
+    /// Whether the registrations serve a wait for `wanted` as well.
+    pub fn watches(&self, wanted: PollEvents) -> bool {
+        wants_room(self.wanted) || !wants_room(wanted)
+    }
     fn key(&self) -> usize {
         Arc::as_ptr(&self.waker).cast::<()>().addr()
     }
+}
+
+/// Whether a wait for `wanted` watches for room to write.
+fn wants_room(wanted: PollEvents) -> bool {
+    let reads = PollEvents::IN | PollEvents::RDNORM | PollEvents::RDHUP | PollEvents::PRI;
+    let writes = PollEvents::OUT | PollEvents::WRNORM;
+    wanted.intersects(writes) || !wanted.intersects(reads)
 }
 
 impl Drop for PollTable {
@@ -119,6 +139,9 @@ fn scan(entries: &mut [PollEntry], mut table: Option<&mut PollTable>) -> usize {
             None => PollEvents::NVAL,
             Some(of) => {
                 let always = PollEvents::ERR | PollEvents::HUP;
+                if let Some(table) = table.as_deref_mut() {
+                    table.wanted = entry.wanted;
+                }
                 of.file.poll(of, table.as_deref_mut()) & (entry.wanted | always)
             }
         };
@@ -138,7 +161,7 @@ pub fn poll_files(entries: &mut [PollEntry], deadline: Option<u64>) -> Result<us
         return Ok(scan(entries, None));
     }
     let waiter = PollWaiter::new();
-    let mut table = PollTable::new(waiter.clone());
+    let mut table = PollTable::new(waiter.clone(), PollEvents::empty());
     let mut nr_ready = scan(entries, Some(&mut table));
     while nr_ready == 0 {
         match waiter.wait(deadline) {

@@ -279,13 +279,23 @@ fn do_epoll_wait(
         return Err(Errno::EINVAL);
     }
     let of = io_file(epfd)?;
-    let found = with_epoll(&of, |epoll| {
-        epoll.wait((max as usize).min(EVENT_BATCH), deadline)
-    })?;
-    for (i, &event) in found.iter().enumerate() {
+    // A server's usual few fit on the stack.
+    let mut few = [abi::epoll_event { events: 0, data: 0 }; 16];
+    let mut many = Vec::new();
+    let max = (max as usize).min(EVENT_BATCH);
+    let out = match few.get_mut(..max) {
+        Some(few) => few,
+        None => {
+            many.try_reserve_exact(max).map_err(|_| Errno::ENOMEM)?;
+            many.resize(max, few[0]);
+            &mut many[..]
+        }
+    };
+    let found = with_epoll(&of, |epoll| epoll.wait(out, deadline))?;
+    for (i, &event) in out[..found].iter().enumerate() {
         events.at(i)?.write(event)?;
     }
-    Ok(found.len() as isize)
+    Ok(found as isize)
 }
 
 pub fn epoll_wait(

@@ -373,7 +373,7 @@ impl Tty {
     fn poll(&self, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.register(&self.readable);
-            table.register(&self.writable);
+            table.register_writers(&self.writable);
         }
         let mut events = PollEvents::empty();
         if self.hung_up.load(SeqCst) {

@@ -824,7 +824,7 @@ impl File for TcpSocket {
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.register(&self.readers);
-            table.register(&self.writers);
+            table.register_writers(&self.writers);
         }
         let (readable, writable) = (
             PollEvents::IN | PollEvents::RDNORM,

@@ -36,9 +36,9 @@ impl File for UnixSocket {
         let mut peer = end.peer();
         if let Some(table) = table {
             table.register(&end.readable);
-            table.register(&end.sendable);
+            table.register_writers(&end.sendable);
             if let (Kind::Datagram, Some(peer)) = (end.kind, &peer) {
-                table.register(&peer.room);
+                table.register_writers(&peer.room);
             }
             // It may have been connected in between.
             peer = end.peer();

@@ -137,7 +137,7 @@ impl File for Master {
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.register(&self.pty.readable);
-            table.register(&self.pty.writable);
+            table.register_writers(&self.pty.writable);
         }
         let line = self.pty.line.lock();
         let mut events = PollEvents::empty();
