@@ -95,7 +95,6 @@ for purpose in "$@"; do
     test)
         want_static busybox busybox-static "a program of others that the tests run inside Oxbow"
         want_static bash-static bash-static "a program of others that the tests run inside Oxbow"
-        want ssh openssh-client "the clients that the SSH daemon is tested with"
         want "/usr/lib/python3/dist-packages/paramiko/__init__.py" python3-paramiko "another SSH client"
         want openssl openssl "checks what was fetched"
         ;;
