@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use oxbow_harness::{Firmware, Machine};
+use oxbow_harness::{Firmware, Machine, first_login, free_port};
 
 use crate::Result;
 use crate::guest::{Setting, System, config};
@@ -18,6 +18,8 @@ struct Boot {
     kernel_starts: Duration,
     init_starts: Duration,
     prompt: Duration,
+    /// `ssh true` was done.
+    ssh: Duration,
     memory_kib: f64,
 }
 
@@ -46,7 +48,13 @@ fn boot(system: System, firmware: Firmware, setting: &Setting) -> Result<Boot> {
         "-device".into(),
         "isa-debugcon,iobase=0x402,chardev=fw".into(),
     ]);
+    let port = free_port();
+    if let Some(card) = config.extra.iter_mut().find(|w| *w == "user,id=n0") {
+        *card += &format!(",hostfwd=tcp:127.0.0.1:{port}-:22");
+    }
     let mut machine = Machine::start(&config);
+    // A user's script tries from the start.
+    let login = std::thread::spawn(move || first_login(port));
     let mut result = Boot::default();
     let deadline = Duration::from_secs(10);
     while firmware == Firmware::Bios && machine.age() < deadline {
@@ -65,6 +73,8 @@ fn boot(system: System, firmware: Firmware, setting: &Setting) -> Result<Boot> {
     machine.expect(init, 60);
     result.init_starts = machine.age();
     result.prompt = machine.wait_for_prompt(60);
+    let login = login.join().map_err(|_| "no login by SSH")?;
+    result.ssh = machine.age().saturating_sub(login.elapsed());
     // Late starters are to have come to rest.
     std::thread::sleep(Duration::from_secs(2));
     let info = machine.ok("cat /proc/meminfo");
@@ -83,7 +93,7 @@ fn boot(system: System, firmware: Firmware, setting: &Setting) -> Result<Boot> {
 /// Boots both systems `rounds` times in turn and gives a row per stage.
 pub fn measure(setting: &Setting, rounds: usize) -> Result<Vec<Row>> {
     type Stage = (&'static str, fn(&Boot) -> f64);
-    let stages: [Stage; 6] = [
+    let stages: [Stage; 7] = [
         ("boot-firmware", |b| b.firmware.as_nanos() as f64),
         ("boot-loader", |b| {
             b.kernel_starts.saturating_sub(b.firmware).as_nanos() as f64
@@ -95,6 +105,7 @@ pub fn measure(setting: &Setting, rounds: usize) -> Result<Vec<Row>> {
             b.prompt.saturating_sub(b.init_starts).as_nanos() as f64
         }),
         ("boot-prompt", |b| b.prompt.as_nanos() as f64),
+        ("boot-ssh", |b| b.ssh.as_nanos() as f64),
         ("idle-memory", |b| b.memory_kib),
     ];
     let mut rows: Vec<Row> = stages

@@ -15,7 +15,7 @@ mod terminal;
 
 pub use disk::{DataDisk, check_root_filesystem};
 pub use machine::{Config, Firmware, Machine, Output, image};
-pub use ssh::{SshGuest, development_key};
+pub use ssh::{SshGuest, development_key, first_login};
 pub use terminal::Terminal;
 
 use std::path::PathBuf;

@@ -45,6 +45,51 @@ fn with_ssh(mut config: Config, port: u16) -> Config {
     config
 }
 
+/// `program` (ssh, scp or sftp) for the guest behind `port` of the host, whoever that is, with
+/// `key` alone.
+fn client(program: &str, port: u16, key: &Path) -> Command {
+    // It asks nobody anything, and ends.
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "240", program, "-F", "/dev/null"]);
+    for option in [
+        "StrictHostKeyChecking=no",
+        "UserKnownHostsFile=/dev/null",
+        "LogLevel=ERROR",
+        "IdentitiesOnly=yes",
+        "BatchMode=yes",
+        "ConnectTimeout=60",
+    ] {
+        command.args(["-o", option]);
+    }
+    command.arg("-o").arg(format!("Port={port}"));
+    command.arg("-i").arg(key).env_remove("SSH_AUTH_SOCK");
+    command
+}
+
+/// Waits for the daemon behind `port` of the host to answer, runs `true` there with the
+/// development key, and says when that was done.
+#[track_caller]
+pub fn first_login(port: u16) -> Instant {
+    let end = Instant::now() + limit(60);
+    let mut banner = [0; 8];
+    // QEMU takes the connection before the guest has a card, and then it leads nowhere.
+    while !TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
+        let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
+        stream.read_exact(&mut banner).is_ok()
+    }) {
+        assert!(Instant::now() < end, "no SSH daemon");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let mut client = client("ssh", port, &development_key());
+    let done = client
+        .args(["root@127.0.0.1", "true"])
+        .output()
+        .expect("ssh");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "the first login: {said}");
+    Instant::now()
+}
+
 impl SshGuest {
     /// Starts QEMU; waits for nothing.
     pub fn start(config: Config) -> SshGuest {
@@ -116,22 +161,7 @@ impl SshGuest {
 
     /// `program` (ssh, scp or sftp) told to trust this guest and to log in with `key` alone.
     pub fn client_with_key(&self, program: &str, key: &Path) -> Command {
-        // It asks nobody anything, and ends.
-        let mut command = Command::new("timeout");
-        command.args(["-k", "5", "240", program, "-F", "/dev/null"]);
-        for option in [
-            "StrictHostKeyChecking=no",
-            "UserKnownHostsFile=/dev/null",
-            "LogLevel=ERROR",
-            "IdentitiesOnly=yes",
-            "BatchMode=yes",
-            "ConnectTimeout=60",
-        ] {
-            command.args(["-o", option]);
-        }
-        command.arg("-o").arg(format!("Port={}", self.port));
-        command.arg("-i").arg(key).env_remove("SSH_AUTH_SOCK");
-        command
+        client(program, self.port, key)
     }
 
     /// As [`Self::client_with_key`], with the development key.

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use oxbow_harness::{
-    Config, SshGuest, Terminal, check_root_filesystem, development_key, free_port, host, limit,
-    median, top,
+    Config, SshGuest, Terminal, check_root_filesystem, development_key, first_login, free_port,
+    host, limit, median, top,
 };
 use oxbow_integration::used_kib;
 
@@ -81,9 +81,7 @@ fn login_is_answered_soon_after_the_prompt() {
         // The client starts as early as a person's script would, not when the prompt shows.
         let login = thread::scope(|scope| {
             let port = guest.port();
-            let key = development_key();
-            let client = guest.client_with_key("ssh", &key);
-            let login = scope.spawn(move || log_in_when_possible(port, client));
+            let login = scope.spawn(move || first_login(port));
             let prompt = guest.wait_for_prompt(30);
             (login.join().expect("the client"), prompt)
         });
@@ -102,22 +100,6 @@ fn login_is_answered_soon_after_the_prompt() {
         after <= bar,
         "{after:.2} s after the prompt; the bar is {bar} s"
     );
-}
-
-/// Waits for the daemon's banner, runs `true`, and says when that was done.
-fn log_in_when_possible(port: u16, mut client: Command) -> Instant {
-    let end = Instant::now() + limit(60);
-    let mut banner = [0; 8];
-    while !TcpStream::connect(("127.0.0.1", port)).is_ok_and(|mut stream| {
-        let _ = stream.set_read_timeout(Some(Duration::from_millis(100)));
-        stream.read_exact(&mut banner).is_ok()
-    }) {
-        assert!(Instant::now() < end, "no SSH daemon");
-        thread::sleep(Duration::from_millis(5));
-    }
-    let done = client.args([ROOT, "true"]).output().expect("ssh");
-    succeeded(&done);
-    Instant::now()
 }
 
 #[test]
