@@ -1,7 +1,7 @@
 //! The layout of the disk, and the order in which it is put together.
 
 use crate::error::{Error, Result};
-use crate::{esp, ext2, gpt, pack, qcow2};
+use crate::{esp, ext2, gpt, pack, work_file};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ pub fn build(options: &Options) -> Result<()> {
         return Err(Error::text("the command line is too long"));
     }
 
-    let work = qcow2::WorkFile::beside(&options.output)?;
+    let work = work_file::WorkFile::beside(&options.output)?;
     let file = File::options()
         .read(true)
         .write(true)

@@ -2,7 +2,7 @@
 
 use crate::disk::SECTOR;
 use crate::error::{Error, Result};
-use crate::{ext2, gpt, qcow2};
+use crate::{ext2, gpt, work_file};
 use oxbow_loader_core::disk::{Disk, DiskError};
 use std::fmt::Write as _;
 use std::fs::File;
@@ -38,7 +38,7 @@ pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<()> {
     if !image.exists() {
         return Err(Error::file(image, "no such image"));
     }
-    let work = qcow2::WorkFile::from_image(image)?;
+    let work = work_file::WorkFile::from_image(image)?;
     let raw = File::open(work.path()).map_err(|e| Error::file(work.path(), e))?;
     let partition = oxbow_loader_core::gpt::find(&mut RawDisk(raw), &gpt::guid(gpt::LINUX_ROOT))
         .map_err(|e| Error::file(image, format!("no root partition: {e}")))?;

@@ -9,6 +9,7 @@ mod ext2;
 mod gpt;
 mod pack;
 mod qcow2;
+mod work_file;
 
 use error::{Error, Result};
 use lexopt::prelude::*;
