@@ -343,12 +343,18 @@ fn answer(port: u16, said: &[u8]) -> Vec<u8> {
     heard
 }
 
+/// Ends a client: `timeout`, which runs it, passes this signal on.
+fn end_client(mut client: Child) {
+    host("kill", &["-TERM", &client.id().to_string()]);
+    client.wait().expect("our client");
+}
+
 #[test]
 fn ports_are_forwarded_both_ways() {
     let guest = boot();
     let (local, server) = (free_port(), shouting_server());
     // -R leads from the guest to the server, and -L from here to that.
-    let mut client = guest
+    let client = guest
         .client("ssh")
         .args(["-o", "ExitOnForwardFailure=yes", "-N"])
         .args(["-R", &format!("7070:127.0.0.1:{server}")])
@@ -371,8 +377,7 @@ fn ports_are_forwarded_both_ways() {
         }
     });
     assert!(guest.ssh_ok("cat /proc/net/tcp").contains("0100007F:1B9E"));
-    client.kill().expect("our client");
-    client.wait().expect("our client");
+    end_client(client);
     // The port goes with the connection.
     let end = Instant::now() + limit(20);
     while guest
@@ -383,15 +388,14 @@ fn ports_are_forwarded_both_ways() {
     }
     // Nobody listens: the connection is opened and closed, not left hanging.
     let port = free_port();
-    let mut client = guest
+    let client = guest
         .client("ssh")
         .args(["-N", "-L", &format!("{port}:127.0.0.1:9")])
         .arg(ROOT)
         .spawn()
         .expect("ssh");
     assert_eq!(answer(port, b""), b"");
-    client.kill().expect("our client");
-    client.wait().expect("our client");
+    end_client(client);
 }
 
 #[test]
