@@ -38,6 +38,16 @@ pub struct MsgFlags {
     pub errors: bool,
 }
 
+impl MsgFlags {
+    /// Those of a call that has no flags: the description says whether it blocks.
+    fn none(of: &OpenFile) -> MsgFlags {
+        MsgFlags {
+            nonblocking: of.nonblocking(),
+            ..MsgFlags::default()
+        }
+    }
+}
+
 /// What goes with the bytes of a send (man 2 sendmsg).
 #[derive(Default)]
 pub struct Outgoing<'a> {
@@ -90,6 +100,14 @@ pub trait Socket {
     ) -> Result<usize>;
     /// man 2 recvmsg.
     fn receive(&self, of: &OpenFile, dst: &mut IoDest<'_>, flags: MsgFlags) -> Result<Received>;
+    /// man 2 read: a receive without flags.
+    fn read_bytes(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
+        self.receive(of, dst, MsgFlags::none(of)).map(|r| r.len)
+    }
+    /// man 2 write: a send without flags or address.
+    fn write_bytes(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
+        self.send(of, src, MsgFlags::none(of), Outgoing::default())
+    }
     /// man 2 shutdown.
     fn shut_down(&self, how: Shutdown) -> Result<()>;
     /// man 2 bind.

@@ -499,18 +499,10 @@ impl File for DatagramSocket {
         self
     }
     fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        let flags = MsgFlags {
-            nonblocking: of.nonblocking(),
-            ..MsgFlags::default()
-        };
-        self.receive(of, dst, flags).map(|r| r.len)
+        self.read_bytes(of, dst)
     }
     fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
-        let flags = MsgFlags {
-            nonblocking: of.nonblocking(),
-            ..MsgFlags::default()
-        };
-        self.send(of, src, flags, Outgoing::default())
+        self.write_bytes(of, src)
     }
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         let receiver = &self.receiver;

@@ -265,11 +265,7 @@ impl File for NetlinkSocket {
         self
     }
     fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        let flags = MsgFlags {
-            nonblocking: of.nonblocking(),
-            ..MsgFlags::default()
-        };
-        self.receive(of, dst, flags).map(|r| r.len)
+        self.read_bytes(of, dst)
     }
     fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
         self.send(of, src, MsgFlags::default(), Outgoing::default())

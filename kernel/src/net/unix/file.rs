@@ -10,7 +10,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{File, OpenFile, PollEvents, PollTable};
 use crate::mm::UserAddr;
-use crate::net::{MsgFlags, Outgoing, Socket};
+use crate::net::Socket;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 impl File for UnixSocket {
@@ -18,18 +18,10 @@ impl File for UnixSocket {
         self
     }
     fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        let flags = MsgFlags {
-            nonblocking: of.nonblocking(),
-            ..MsgFlags::default()
-        };
-        self.receive(of, dst, flags).map(|r| r.len)
+        self.read_bytes(of, dst)
     }
     fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
-        let flags = MsgFlags {
-            nonblocking: of.nonblocking(),
-            ..MsgFlags::default()
-        };
-        self.send(of, src, flags, Outgoing::default())
+        self.write_bytes(of, src)
     }
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
         let end = &self.end;
