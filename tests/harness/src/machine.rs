@@ -301,9 +301,9 @@ impl Machine {
     #[track_caller]
     pub fn wait_for_prompt(&mut self, seconds: u64) -> Duration {
         let seen = self.seen;
-        let found = self.console.wait_for(seen, limit(seconds), |b| {
-            strip_escapes(b).ends_with(PROMPT).then_some(b.len())
-        });
+        let found = self
+            .console
+            .wait_for(seen, limit(seconds), |b| at_prompt(b).then_some(b.len()));
         match found {
             Some(used) => {
                 self.seen += used;
@@ -337,7 +337,7 @@ impl Machine {
         self.send(&format!("printf '@%s@\\n' b{n}; {command}\n"));
         self.expect(&format!("@b{n}@\r\n"), seconds);
         let seen = self.seen;
-        let prompt = |b: &[u8]| strip_escapes(b).ends_with(PROMPT).then_some(());
+        let prompt = |b: &[u8]| at_prompt(b).then_some(());
         if self
             .console
             .wait_for(seen, limit(seconds), prompt)
@@ -477,6 +477,18 @@ fn strip_escapes(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Whether output ends in the prompt of a root shell, `oxbow:/tmp# `, with the status of a failed
+/// command before it. The console comes in pieces, and a piece of a command's output may end in
+/// `# ` too, as a comment's first characters do.
+fn at_prompt(bytes: &[u8]) -> bool {
+    let plain = strip_escapes(bytes);
+    let Some(before) = plain.strip_suffix(PROMPT) else {
+        return false;
+    };
+    let word = before.rsplit(u8::is_ascii_whitespace).next();
+    word.is_some_and(|w| w.windows(2).any(|pair| pair == b":/" || pair == b":~"))
+}
+
 /// What a command printed: without the prompt and the echo of the next typed line, which a
 /// terminal shows after it.
 fn clean_output(text: &str) -> String {
@@ -488,5 +500,22 @@ fn clean_output(text: &str) -> String {
             plain[..line].to_owned()
         }
         None => plain.trim_end_matches('@').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_not_a_prompt() {
+        assert!(!at_prompt(b"# "));
+        assert!(!at_prompt(b"@b6@\r\n# "));
+        assert!(!at_prompt(b"@b6@\r\nallow tcp 22 # "));
+        assert!(at_prompt(b"oxbow:~# "));
+        assert!(at_prompt(
+            b"text\r\n\x1b[1;31m1 \x1b[0;1;32moxbow\x1b[0m:\x1b[1;34m/tmp\x1b[0m# "
+        ));
+        assert!(at_prompt(b"no end of lineoxbow:/# \x1b[6n"));
     }
 }
