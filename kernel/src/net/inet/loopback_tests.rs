@@ -5,6 +5,7 @@ use std::thread;
 use super::datagram::DatagramSocket;
 use super::tcp::TcpSocket;
 use super::*;
+use crate::abi::net as uapi;
 use crate::file::{OpenFile, PollEvents};
 use crate::net::{MsgFlags, Outgoing, Shutdown, Socket, of_file};
 use crate::vm::{IoDest, IoSource};
