@@ -3,6 +3,8 @@
 #[path = "../../cases.rs"]
 mod cases;
 
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -36,4 +38,43 @@ fn standard_input_is_not_read_ahead() {
         String::from_utf8_lossy(&output.stdout),
         "a=first\n1\n2\nrest\n"
     );
+}
+
+/// What `shell -c script` prints, as an ordinary user in a directory that `before` leaves to it.
+fn in_directory(shell: &str, before: &str, script: &str) -> String {
+    const NOBODY: u32 = 65534;
+    let mut sh = Command::new("sh");
+    let line = format!("{before}; exec \"$0\" -c \"$1\" 2>&1");
+    sh.args(["-c", &line, shell, script])
+        .env("PATH", "/usr/bin:/bin");
+    let dir = std::env::temp_dir().join(format!("oxsh-{}", std::process::id()));
+    std::fs::create_dir_all(dir.join("inner")).expect("a directory");
+    if nix::unistd::getuid().is_root() {
+        for dir in [&dir, &dir.join("inner")] {
+            chown(dir, Some(NOBODY), Some(NOBODY)).expect("another's directory");
+        }
+        sh.uid(NOBODY).gid(NOBODY);
+    }
+    let output = sh.current_dir(&dir).output().expect("sh runs");
+    let open = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(&dir, open).expect("the directory is ours");
+    std::fs::remove_dir_all(&dir).expect("the directory is ours");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn commands_run_where_their_user_may_not_go() {
+    let oxsh = env!("CARGO_BIN_EXE_oxsh");
+    let script = "id -u >/dev/null && echo ran; cat < /dev/null && (true | cat) && echo read; \
+                  ls >/dev/null 2>&1 || echo closed; cd . 2>/dev/null || echo refused; \
+                  cd / && /bin/pwd";
+    let printed = in_directory(oxsh, "chmod 0 .", script);
+    assert_eq!(printed, "ran\nread\nclosed\nrefused\n/\n");
+    // The directory's name leads nowhere for the user, while the directory itself is open.
+    let script = "echo text > file && cat file && cat < file && ls";
+    let printed = in_directory(oxsh, "cd inner; chmod 0 ..", script);
+    assert_eq!(printed, "text\ntext\nfile\n");
+    let script = "id -u >/dev/null && echo ran; cd / && /bin/pwd";
+    let printed = in_directory(oxsh, "cd inner; rmdir ../inner", script);
+    assert_eq!(printed, "ran\n/\n");
 }

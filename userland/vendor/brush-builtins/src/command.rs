@@ -98,7 +98,7 @@ impl CommandCommand {
     ) -> Option<FoundCommand> {
         // Look in path.
         if sys::fs::contains_path_separator(command_name) {
-            let candidate_path = shell.absolute_path(Path::new(command_name));
+            let candidate_path = shell.usable_path(Path::new(command_name));
             if candidate_path.executable() {
                 Some(FoundCommand::External(
                     candidate_path.to_string_lossy().to_string(),

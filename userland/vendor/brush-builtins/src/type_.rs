@@ -185,7 +185,7 @@ impl TypeCommand {
 
         // Look in path.
         if sys::fs::contains_path_separator(name) {
-            if shell.absolute_path(Path::new(name)).executable() {
+            if shell.usable_path(Path::new(name)).executable() {
                 types.push(ResolvedType::File {
                     path: PathBuf::from(name),
                     hashed: false,

@@ -187,7 +187,9 @@ pub fn compose_std_command<S: AsRef<OsStr>, SE: extensions::ShellExtensions>(
     cmd.args(args);
 
     // Use the shell's current working dir.
-    cmd.current_dir(context.shell.working_dir());
+    if !context.shell.is_in_process_dir() {
+        cmd.current_dir(context.shell.working_dir());
+    }
 
     // Start with a clear environment.
     cmd.env_clear();
@@ -688,7 +690,7 @@ pub(crate) fn execute_external_command(
             }
 
             if spawn_err.kind() == std::io::ErrorKind::NotFound {
-                if !context.shell.working_dir().exists() {
+                if !context.shell.is_in_process_dir() && !context.shell.working_dir().exists() {
                     Err(
                         error::ErrorKind::WorkingDirMissing(context.shell.working_dir().to_owned())
                             .into(),

@@ -300,7 +300,7 @@ fn opens_fifo(command: &ast::Command, shell: &Shell<impl extensions::ShellExtens
         else {
             return false;
         };
-        std::fs::metadata(shell.absolute_path(Path::new(&name.value)))
+        std::fs::metadata(shell.usable_path(Path::new(&name.value)))
             .is_ok_and(|metadata| metadata.file_type().is_fifo())
     })
 }
@@ -1778,7 +1778,7 @@ pub(crate) async fn setup_redirect(
                     }
 
                     let expanded_file_path: PathBuf =
-                        shell.absolute_path(Path::new(expanded_fields.remove(0).as_str()));
+                        shell.usable_path(Path::new(expanded_fields.remove(0).as_str()));
 
                     let default_fd_if_unspecified = get_default_fd_for_redirect_kind(kind);
                     match kind {
@@ -1993,7 +1993,7 @@ fn setup_redirect_output_and_error_to(
     file_path: &str,
     append: bool,
 ) -> Result<(), error::Error> {
-    let abs_file_path: PathBuf = shell.absolute_path(Path::new(file_path));
+    let file_path_to_open: PathBuf = shell.usable_path(Path::new(file_path));
 
     let mut file_options = std::fs::File::options();
     file_options
@@ -2003,10 +2003,10 @@ fn setup_redirect_output_and_error_to(
         .append(append);
 
     let stdout_file = shell
-        .open_file(&file_options, &abs_file_path, params)
+        .open_file(&file_options, &file_path_to_open, params)
         .map_err(|err| {
             error::ErrorKind::RedirectionFailure(
-                abs_file_path.to_string_lossy().to_string(),
+                file_path_to_open.to_string_lossy().to_string(),
                 err.to_string(),
             )
         })?;

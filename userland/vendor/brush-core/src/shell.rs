@@ -70,6 +70,10 @@ pub struct Shell<SE: extensions::ShellExtensions = extensions::DefaultShellExten
     /// The current working directory.
     working_dir: PathBuf,
 
+    /// The directory of this process, which the shell never changes.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    process_dir: PathBuf,
+
     /// The shell environment, containing shell variables.
     env: ShellEnvironment,
 
@@ -156,6 +160,7 @@ impl<SE: extensions::ShellExtensions> Clone for Shell<SE> {
             traps: self.traps.clone(),
             open_files: self.open_files.clone(),
             working_dir: self.working_dir.clone(),
+            process_dir: self.process_dir.clone(),
             env: self.env.clone(),
             funcs: self.funcs.clone(),
             options: self.options.clone(),
@@ -214,6 +219,9 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
         // Compute runtime options before moving fields out of `options`.
         let runtime_options = RuntimeOptions::defaults_from(&options);
 
+        // A directory that was removed has no name; "." still leads there.
+        let process_dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+
         // Instantiate the shell with some defaults.
         let mut shell = Self {
             error_formatter: options.error_formatter,
@@ -223,7 +231,8 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
             args: options.shell_args.unwrap_or_default(),
             version: options.shell_version,
             product_display_str: options.shell_product_display_str,
-            working_dir: options.working_dir.map_or_else(std::env::current_dir, Ok)?,
+            working_dir: options.working_dir.unwrap_or_else(|| process_dir.clone()),
+            process_dir,
             builtins: options.builtins,
             parser_impl: options.parser,
             key_bindings: options.key_bindings,

@@ -26,6 +26,9 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
                 if !m.is_dir() {
                     return Err(error::ErrorKind::NotADirectory(abs_path).into());
                 }
+                if !abs_path.executable() {
+                    return Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied).into());
+                }
             }
             Err(e) => {
                 return Err(e.into());
@@ -55,6 +58,12 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         )?;
 
         Ok(())
+    }
+
+    /// Whether the shell is where it was started. Commands then need not change their directory,
+    /// and can run in one that its user may not enter.
+    pub(crate) fn is_in_process_dir(&self) -> bool {
+        self.working_dir == self.process_dir
     }
 
     /// Tilde-shortens the given string, replacing the user's home directory with a tilde.
@@ -172,6 +181,20 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         }
     }
 
+    /// Gets a form of the given path that this process can hand to the system: relative to the
+    /// directory of the process where that is the shell's, since its name may lead nowhere.
+    ///
+    /// # Arguments
+    ///
+    /// * `path` - The path to get the form of.
+    pub fn usable_path(&self, path: impl AsRef<Path>) -> PathBuf {
+        if self.is_in_process_dir() {
+            path.as_ref().to_owned()
+        } else {
+            self.absolute_path(path)
+        }
+    }
+
     /// Opens the given file, using the context of this shell and the provided execution parameters.
     ///
     /// # Arguments
@@ -207,7 +230,7 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
             return open_file.try_clone();
         }
 
-        Ok(options.open(path_to_open)?.into())
+        Ok(options.open(self.usable_path(path))?.into())
     }
 
     /// Replaces the shell's currently configured open files with the given set.
