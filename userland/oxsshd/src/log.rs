@@ -1,4 +1,4 @@
-//! The daemon's log: syslog where something listens on /dev/log, else the kernel's log, and stderr or a file when asked.
+//! The daemon's log: syslog where something listens on /dev/log, else the kernel's log; or stderr or a file when asked.
 //!
 //! Every process of the daemon writes for itself. The kernel's log is opened once, as root, and the descriptor stays
 //! with connections that have become an ordinary user. Text from the network is made printable on the way.
@@ -58,15 +58,20 @@ impl Level {
     }
 }
 
-/// Where lines go besides syslog.
+/// Where lines go: to one place, so that nobody reads them twice.
+pub enum Sink {
+    /// /dev/log, or the kernel's log. The facility's number is 10 for authpriv.
+    System { facility: u8 },
+    /// Standard error (`-e`, `-d`).
+    Stderr,
+    /// A file (`-E`).
+    File(File),
+}
+
+/// Which lines are written, and where to.
 pub struct Destination {
     pub level: Level,
-    /// Lines also go to standard error.
-    pub stderr: bool,
-    /// Lines go to this file and not to syslog.
-    pub file: Option<File>,
-    /// The facility's number, 10 for authpriv, shifted as in a priority.
-    pub facility: u8,
+    pub sink: Sink,
 }
 
 struct Logger {
@@ -126,16 +131,21 @@ pub fn write(level: Level, text: &str) {
 
 impl Logger {
     fn emit(&mut self, level: Level, text: &str) {
-        if self.to.stderr {
-            // One call, so that lines of several processes stay whole. A terminal may be in raw mode.
-            let end = if self.terminal { "\r\n" } else { "\n" };
-            let _ = std::io::stderr().write_all(format!("{text}{end}").as_bytes());
-        }
-        if let Some(file) = &mut self.to.file {
-            let _ = file.write_all(format!("{text}\n").as_bytes());
-            return;
-        }
-        let priority = self.to.facility * 8 + level.severity();
+        // One call per line, so that lines of several processes stay whole.
+        let facility = match &mut self.to.sink {
+            Sink::Stderr => {
+                // A terminal may be in raw mode.
+                let end = if self.terminal { "\r\n" } else { "\n" };
+                let _ = std::io::stderr().write_all(format!("{text}{end}").as_bytes());
+                return;
+            }
+            Sink::File(file) => {
+                let _ = file.write_all(format!("{text}\n").as_bytes());
+                return;
+            }
+            Sink::System { facility } => *facility,
+        };
+        let priority = facility * 8 + level.severity();
         let record = format!("<{priority}>sshd[{}]: {text}", std::process::id());
         if self.send_to_syslog(record.as_bytes()) {
             return;

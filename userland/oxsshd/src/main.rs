@@ -139,15 +139,17 @@ fn fail(message: &str) -> ExitCode {
 }
 
 fn start_log(options: &Options, config: &Config) -> Result<(), String> {
-    let file = match &options.log_file {
-        None => None,
-        Some(path) => Some(
-            File::options()
-                .append(true)
-                .create(true)
-                .open(path)
-                .map_err(|error| format!("Couldn't open logfile {path}: {error}"))?,
-        ),
+    let sink = match &options.log_file {
+        Some(path) => File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map(log::Sink::File)
+            .map_err(|error| format!("Couldn't open logfile {path}: {error}"))?,
+        None if options.stderr || options.debug => log::Sink::Stderr,
+        None => log::Sink::System {
+            facility: config.log_facility,
+        },
     };
     let level = if options.debug {
         log::Level::Debug
@@ -156,11 +158,6 @@ fn start_log(options: &Options, config: &Config) -> Result<(), String> {
     } else {
         config.log_level
     };
-    log::start(Destination {
-        level,
-        stderr: options.stderr || options.debug,
-        file,
-        facility: config.log_facility,
-    });
+    log::start(Destination { level, sink });
     Ok(())
 }
