@@ -57,6 +57,9 @@ pub struct Outgoing<'a> {
     pub files: Vec<Arc<OpenFile>>,
     /// Credentials the sender claims (SCM_CREDENTIALS): pid, uid, gid; checked by the caller.
     pub credentials: Option<(i32, u32, u32)>,
+    /// Control messages of other levels than SOL_SOCKET: level, type, bytes. A kind ignores
+    /// levels that it does not know.
+    pub control: Vec<(u32, u32, Vec<u8>)>,
 }
 
 /// What a receive found.

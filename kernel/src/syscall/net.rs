@@ -325,8 +325,8 @@ fn read_control(bytes: &[u8], with: &mut Outgoing<'_>) -> Result<()> {
                 with.credentials = Some((pid, uid, gid));
             }
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
-            // Other levels' requests (IP_PKTINFO...) are not known to any socket.
-            _ => return Err(Errno::EINVAL),
+            // IP_PKTINFO...
+            _ => with.control.push((level, kind, data.to_vec())),
         }
         let next = len.next_multiple_of(8).min(rest.len());
         rest = &rest[next..];

@@ -12,8 +12,8 @@ use smoltcp::wire::{
 };
 
 use super::{
-    DEFAULT_BUFFER, Family, IPPROTO_IP, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
-    Timestamps, check_bindable, check_port, destination, name_of, read_name, write_name,
+    DEFAULT_BUFFER, Family, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
+    check_bindable, check_port, control, destination, name_of, read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -21,12 +21,11 @@ use crate::error::{Errno, Result};
 use crate::file::anon::AnonInode;
 use crate::file::{File, OpenFile, PollEvents, PollTable};
 use crate::mm::UserAddr;
-use crate::net::stack;
 use crate::net::stack::table::{self, Claim, Port, Protocol, Receiver, Takes};
+use crate::net::stack::{self, traffic_class};
 use crate::net::{MsgFlags, Outgoing, Received, Shutdown, Socket};
 use crate::sched::{Mutex, WaitError};
 use crate::sync::{Rank, SpinLock};
-use crate::time::NS_PER_SEC;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Longest payload of a datagram.
@@ -274,16 +273,23 @@ impl Socket for DatagramSocket {
         }
         let options = self.options();
         let remote = IpEndpoint::new(destination(self.family, to), to.port);
-        let through = if to.scope != 0 {
-            to.scope
-        } else {
-            options.interface
+        let wishes = control::of_send(self.family, remote.addr, &with.control)?;
+        let through = match (wishes.interface, to.scope) {
+            (0, 0) => options.interface,
+            (0, scope) => scope,
+            (index, scope) => {
+                if scope != 0 && scope != index {
+                    return Err(Errno::EINVAL);
+                }
+                index
+            }
         };
         if remote.addr.is_broadcast() && !options.broadcast {
             return Err(Errno::EACCES);
         }
         let own = self.ensure_port()?;
         let own_addr = self.receiver.ends.lock().addr.filter(|a| !a.is_multicast());
+        let own_addr = wishes.from.or(own_addr);
         let (netif, from) = stack::route(remote.addr, own_addr, through)?;
         if from.version() != remote.addr.version() {
             return Err(Errno::ENETUNREACH);
@@ -299,11 +305,11 @@ impl Socket for DatagramSocket {
             Takes::Udp => len + HEADER,
             _ => len,
         };
-        let hops = if remote.addr.is_multicast() {
+        let hops = wishes.hops.unwrap_or(if remote.addr.is_multicast() {
             options.multicast_hops
         } else {
             options.hops.unwrap_or(64)
-        };
+        });
         // smoltcp refuses to send packets that no router may forward at all.
         let ip = IpRepr::new(from, remote.addr, self.protocol(), payload, hops.max(1));
         let header = ip.header_len();
@@ -311,6 +317,9 @@ impl Socket for DatagramSocket {
         let mut packet = netif.packet(total)?;
         let bytes = &mut packet.bytes_mut()[netif.prefix()..];
         ip.emit(&mut *bytes, &ChecksumCapabilities::default());
+        let class = wishes.traffic_class;
+        let class = class.unwrap_or_else(|| options.traffic_class(remote.addr));
+        traffic_class::set(bytes, class);
         self.encode(from, own, remote, src, &mut bytes[header..])?;
         // IP_PMTUDISC_DO, IP_PMTUDISC_PROBE: nothing is cut.
         let cut = !matches!(options.mtu_discover, 2 | 3);
@@ -355,17 +364,7 @@ impl Socket for DatagramSocket {
             name.scope = datagram.interface;
         }
         received.address = write_name(self.family, name);
-        received
-            .control
-            .extend(control(self.family, &options, &datagram));
-        if options.receive_hops {
-            let (level, kind) = match self.family {
-                Family::V4 => (IPPROTO_IP, uapi::IP_TTL),
-                Family::V6 => (IPPROTO_IPV6, uapi::IPV6_HOPLIMIT),
-            };
-            let hops = i32::from(datagram.hops).to_ne_bytes().to_vec();
-            received.control.push((level, kind, hops));
-        }
+        received.control = control::of_received(self.family, &options, &datagram);
         if flags.peek {
             receiver.unpop(datagram);
         }
@@ -442,56 +441,6 @@ impl Socket for DatagramSocket {
         }
         Ok(())
     }
-}
-
-/// The control messages that a program asked for with a datagram (man 7 ip, man 7 ipv6, man 7
-/// socket).
-fn control(family: Family, options: &Options, d: &table::Datagram) -> Vec<(u32, u32, Vec<u8>)> {
-    let mut out = Vec::new();
-    let (seconds, rest) = (d.time_ns / NS_PER_SEC, d.time_ns % NS_PER_SEC);
-    let pair = |fraction: u64| [seconds.to_ne_bytes(), fraction.to_ne_bytes()].concat();
-    match options.timestamps {
-        Timestamps::None => {}
-        Timestamps::Microseconds => {
-            out.push((uapi::SOL_SOCKET, uapi::SO_TIMESTAMP_OLD, pair(rest / 1000)));
-        }
-        Timestamps::Nanoseconds => {
-            out.push((uapi::SOL_SOCKET, uapi::SO_TIMESTAMPNS_OLD, pair(rest)));
-        }
-    }
-    if !options.receive_info {
-        return out;
-    }
-    let index = d.interface.to_ne_bytes();
-    match (family, d.to) {
-        (Family::V4, IpAddress::Ipv4(to)) => {
-            // Index, the local address, the header's destination.
-            let local = if to.is_multicast() || to.is_broadcast() {
-                stack::by_index(d.interface)
-                    .and_then(|n| n.config().source(d.from.addr))
-                    .and_then(|a| match a {
-                        IpAddress::Ipv4(a) => Some(a),
-                        IpAddress::Ipv6(_) => None,
-                    })
-                    .unwrap_or(to)
-            } else {
-                to
-            };
-            let info = [index, local.octets(), to.octets()].concat();
-            out.push((IPPROTO_IP, uapi::IP_PKTINFO, info));
-        }
-        (Family::V6, to) => {
-            let to = match to {
-                IpAddress::Ipv6(to) => to,
-                IpAddress::Ipv4(to) => to.to_ipv6_mapped(),
-            };
-            let mut info = to.octets().to_vec();
-            info.extend_from_slice(&index);
-            out.push((IPPROTO_IPV6, uapi::IPV6_PKTINFO, info));
-        }
-        (Family::V4, IpAddress::Ipv6(_)) => {}
-    }
-    out
 }
 
 impl File for DatagramSocket {

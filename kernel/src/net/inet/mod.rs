@@ -1,6 +1,7 @@
 //! AF_INET and AF_INET6 sockets (man 7 ip, man 7 ipv6): addresses that TCP ([`tcp`])
 //! and datagram sockets ([`datagram`]) share; [`options`] are those of both.
 
+mod control;
 pub mod datagram;
 pub mod ioctl;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use super::stack::{self, table::Takes};
 use crate::error::{Errno, Result};
 use crate::file::File;
 use crate::security::cred::Credentials;
-use options::{DEFAULT_BUFFER, Options, Timestamps};
+use options::{DEFAULT_BUFFER, Options};
 
 /// AF_INET (man 2 socket).
 pub const AF_INET: u32 = 2;

@@ -3,6 +3,8 @@
 
 use alloc::vec::Vec;
 
+use smoltcp::wire::IpAddress;
+
 use super::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP};
 use crate::abi::net as uapi;
 use crate::error::{Errno, Result};
@@ -50,6 +52,14 @@ pub struct Options {
     pub multicast_hops: u8,
     /// Received datagrams come with their TTL (IP_RECVTTL, IPV6_RECVHOPLIMIT).
     pub receive_hops: bool,
+    /// IP_TOS.
+    pub tos: u8,
+    /// IPV6_TCLASS.
+    pub tclass: u8,
+    /// Received datagrams come with their type of service (IP_RECVTOS).
+    pub receive_tos: bool,
+    /// Received datagrams come with their traffic class (IPV6_RECVTCLASS).
+    pub receive_traffic_class: bool,
     /// Received datagrams come with the address they were sent to and their interface
     /// (IP_PKTINFO, IPV6_RECVPKTINFO).
     pub receive_info: bool,
@@ -86,6 +96,10 @@ impl Default for Options {
             hops: None,
             multicast_hops: 1,
             receive_hops: false,
+            tos: 0,
+            tclass: 0,
+            receive_tos: false,
+            receive_traffic_class: false,
             receive_info: false,
             timestamps: Timestamps::None,
             mtu_discover: 1,
@@ -127,6 +141,14 @@ impl Options {
         (timeout_ns != 0).then(|| now_ns().saturating_add(timeout_ns))
     }
 
+    /// Type of service or traffic class of what is sent to `addr`.
+    pub fn traffic_class(&self, addr: IpAddress) -> u8 {
+        match addr {
+            IpAddress::Ipv4(_) => self.tos,
+            IpAddress::Ipv6(_) => self.tclass,
+        }
+    }
+
     /// The value of an option that all kinds share. ENOPROTOOPT.
     pub fn get(&self, level: u32, option: u32) -> Result<Vec<u8>> {
         let int = |v: u32| Ok(v.to_ne_bytes().to_vec());
@@ -147,6 +169,10 @@ impl Options {
             }
             (uapi::SOL_SOCKET, uapi::SO_RCVTIMEO_OLD) => Ok(write_timeout(self.receive_timeout_ns)),
             (uapi::SOL_SOCKET, uapi::SO_SNDTIMEO_OLD) => Ok(write_timeout(self.send_timeout_ns)),
+            (IPPROTO_IP, uapi::IP_TOS) => int(self.tos.into()),
+            (IPPROTO_IP, uapi::IP_RECVTOS) => int(self.receive_tos.into()),
+            (IPPROTO_IPV6, uapi::IPV6_TCLASS) => int(self.tclass.into()),
+            (IPPROTO_IPV6, uapi::IPV6_RECVTCLASS) => int(self.receive_traffic_class.into()),
             (IPPROTO_IP, uapi::IP_TTL) => int(self.hops.unwrap_or(64).into()),
             (IPPROTO_IP, uapi::IP_MULTICAST_TTL) => int(self.multicast_hops.into()),
             (IPPROTO_IP, uapi::IP_RECVTTL) => int(self.receive_hops.into()),
@@ -181,7 +207,13 @@ impl Options {
             let asked = usize::try_from(int()?).unwrap_or(0);
             Ok::<usize, Errno>(asked.clamp(least, DEFAULT_BUFFER))
         };
-        let hops = || match int()? {
+        // A byte will do for options of this level (man 7 ip), and nothing is 0.
+        let small = || match (level, value) {
+            (IPPROTO_IP, []) => Ok(0),
+            (IPPROTO_IP, [n, rest @ ..]) if rest.len() < 3 => Ok(i32::from(*n)),
+            _ => int(),
+        };
+        let hops = || match small()? {
             -1 => Ok(None),
             n @ 1..=255 => Ok(Some(n as u8)),
             _ => Err(Errno::EINVAL),
@@ -220,26 +252,32 @@ impl Options {
                     stack::by_name(name).ok_or(Errno::ENODEV)?.index
                 };
             }
+            // What does not fit is cut off, as on Linux.
+            (IPPROTO_IP, uapi::IP_TOS) => self.tos = small()? as u8,
+            (IPPROTO_IPV6, uapi::IPV6_TCLASS) => {
+                self.tclass = match int()? {
+                    -1 => 0,
+                    n @ 0..=255 => n as u8,
+                    _ => return Err(Errno::EINVAL),
+                };
+            }
+            (IPPROTO_IP, uapi::IP_RECVTOS) => self.receive_tos = small()? != 0,
+            (IPPROTO_IPV6, uapi::IPV6_RECVTCLASS) => self.receive_traffic_class = flag()?,
             (IPPROTO_IP, uapi::IP_TTL) | (IPPROTO_IPV6, uapi::IPV6_UNICAST_HOPS) => {
                 self.hops = hops()?;
             }
             (IPPROTO_IP, uapi::IP_MULTICAST_TTL) | (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => {
-                // A byte will do (man 7 ip).
-                let n = match value {
-                    [n] => i32::from(*n),
-                    _ => int()?,
-                };
-                self.multicast_hops = match n {
+                self.multicast_hops = match small()? {
                     -1 => 1,
-                    0..=255 => n as u8,
+                    n @ 0..=255 => n as u8,
                     _ => return Err(Errno::EINVAL),
                 };
             }
             (IPPROTO_IP, uapi::IP_RECVTTL) | (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => {
-                self.receive_hops = flag()?;
+                self.receive_hops = small()? != 0;
             }
             (IPPROTO_IP, uapi::IP_PKTINFO) | (IPPROTO_IPV6, uapi::IPV6_RECVPKTINFO) => {
-                self.receive_info = flag()?;
+                self.receive_info = small()? != 0;
             }
             (IPPROTO_IP, uapi::IP_MTU_DISCOVER) | (IPPROTO_IPV6, uapi::IPV6_MTU_DISCOVER) => {
                 self.mtu_discover = match int()? {

@@ -203,6 +203,8 @@ impl TcpSocket {
             };
             let status = Status::new(self.readers.clone(), self.writers.clone());
             status.set_user_timeout_ms(options.user_timeout_ms);
+            let class = options.traffic_class(remote.addr);
+            status.traffic_class.store(class, SeqCst);
             status.holder.set(self.inode.ino, self.owner.uid);
             let buffers = (options.receive_buffer, options.send_buffer);
             let started = netif.connect(key, buffers, status.clone(), |socket| {
@@ -385,6 +387,7 @@ impl Socket for TcpSocket {
         listener
             .defer_seconds
             .store(options.defer_accept_seconds, SeqCst);
+        Self::mark(&options, &listener);
         listener.holder.set(self.inode.ino, self.owner.uid);
         table::listen(listener.clone());
         self.set_phase(Phase::Listening(listener));

@@ -19,7 +19,7 @@ use super::flow::FlowKey;
 use super::link::ETHERNET;
 use super::port::count;
 use super::table::{self, Datagram, Takes};
-use super::{Netif, config};
+use super::{Netif, config, traffic_class};
 use crate::error::Errno;
 use crate::net::device::Packet;
 use crate::net::filter::{self, Verdict};
@@ -32,6 +32,8 @@ pub struct Headers {
     pub to: IpAddress,
     pub protocol: IpProtocol,
     pub hops: u8,
+    /// Type of service or traffic class.
+    pub traffic_class: u8,
     /// The IP packet within the frame.
     pub ip: (usize, usize),
     /// Its payload within the frame.
@@ -56,6 +58,7 @@ pub fn parse_ip(frame: &[u8], start: usize) -> Option<Headers> {
                 to: p.dst_addr().into(),
                 protocol: p.next_header(),
                 hops: p.hop_limit(),
+                traffic_class: traffic_class::of(bytes),
                 ip: (start, start + total),
                 payload: (start + header, start + total),
                 is_fragment: p.more_frags() || p.frag_offset() != 0,
@@ -70,6 +73,7 @@ pub fn parse_ip(frame: &[u8], start: usize) -> Option<Headers> {
                 to: p.dst_addr().into(),
                 protocol: p.next_header(),
                 hops: p.hop_limit(),
+                traffic_class: traffic_class::of(bytes),
                 ip: (start, start + total),
                 payload: (start + header, start + total),
                 is_fragment: p.next_header() == IpProtocol::Ipv6Frag,
@@ -378,6 +382,7 @@ fn give(
             from,
             to: headers.to,
             hops: headers.hops,
+            traffic_class: headers.traffic_class,
             interface: netif.index,
             time_ns: crate::time::realtime_ns(),
         });

@@ -4,7 +4,7 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{
-    AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
 };
 
 use smoltcp::iface::{SocketHandle, SocketSet};
@@ -75,6 +75,8 @@ pub struct Status {
     error: AtomicU16,
     /// How long data may stay unacknowledged (TCP_USER_TIMEOUT); 0 for the default.
     user_timeout_ms: AtomicU32,
+    /// Type of service of its packets (IP_TOS, IPV6_TCLASS).
+    pub traffic_class: AtomicU8,
     /// Whose it is.
     pub holder: Holder,
     /// Woken when there is more to read, or the end.
@@ -93,6 +95,7 @@ impl Status {
             bits: AtomicU32::new(0),
             error: AtomicU16::new(0),
             user_timeout_ms: AtomicU32::new(0),
+            traffic_class: AtomicU8::new(0),
             holder: Holder::default(),
             readers,
             writers,
@@ -253,6 +256,8 @@ pub struct Listener {
     pub max_segment: Option<u16>,
     /// Connections are queued once bytes came, or after so long (TCP_DEFER_ACCEPT).
     pub defer_seconds: AtomicU32,
+    /// Type of service of its connections, over IPv4 and over IPv6.
+    pub traffic_classes: (AtomicU8, AtomicU8),
     /// Whose it is.
     pub holder: Holder,
     queue: SpinLock<VecDeque<Accepted>>,
@@ -283,6 +288,7 @@ impl Listener {
             buffers,
             max_segment,
             defer_seconds: AtomicU32::new(0),
+            traffic_classes: (AtomicU8::new(0), AtomicU8::new(0)),
             queue: SpinLock::new(Rank::Object, VecDeque::new()),
             nr_queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -297,6 +303,13 @@ impl Listener {
             IpAddress::Ipv6(_) => self.v6,
         };
         family && self.addr.is_none_or(|own| own == addr)
+    }
+    /// Type of service of its connections to `addr`.
+    pub fn traffic_class(&self, addr: IpAddress) -> u8 {
+        match addr {
+            IpAddress::Ipv4(_) => self.traffic_classes.0.load(SeqCst),
+            IpAddress::Ipv6(_) => self.traffic_classes.1.load(SeqCst),
+        }
     }
     /// Connections that wait.
     pub fn nr_queued(&self) -> usize {

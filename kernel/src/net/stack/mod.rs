@@ -29,6 +29,7 @@ mod neighbour;
 mod port;
 mod shard;
 pub mod table;
+pub mod traffic_class;
 #[cfg(test)]
 mod wire_tests;
 

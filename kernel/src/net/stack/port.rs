@@ -10,6 +10,7 @@ use smoltcp::phy::{self, Checksum, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 
 use super::link::{ETHERNET, Link};
+use super::traffic_class;
 use crate::net::device::Packet;
 
 /// What went through an interface (/proc/net/dev).
@@ -62,6 +63,8 @@ pub struct Port {
     pub blocked: bool,
     /// Packets on their way back to this machine (loopback).
     pub local: VecDeque<Packet>,
+    /// Type of service of what is sent.
+    pub traffic_class: u8,
 }
 
 /// The right to send one IP packet.
@@ -69,11 +72,16 @@ pub struct TxToken<'a> {
     link: &'a Link,
     local: &'a mut VecDeque<Packet>,
     segment_size: Option<u16>,
+    traffic_class: u8,
 }
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let (result, packet) = write(self.link.packet(len).ok(), self.link.prefix(), len, f);
+        let prefix = self.link.prefix();
+        let (result, mut packet) = write(self.link.packet(len).ok(), prefix, len, f);
+        if let Some(packet) = &mut packet {
+            traffic_class::set(&mut packet.bytes_mut()[prefix..], self.traffic_class);
+        }
         match packet {
             None => count(&self.link.counters.tx_dropped, 1),
             Some(mut packet) if self.link.is_loopback() => {
@@ -102,6 +110,7 @@ impl Port {
             staged: None,
             blocked: false,
             local: VecDeque::new(),
+            traffic_class: 0,
         }
     }
     fn token(&mut self) -> TxToken<'_> {
@@ -109,6 +118,7 @@ impl Port {
             link: &self.link,
             local: &mut self.local,
             segment_size: None,
+            traffic_class: self.traffic_class,
         }
     }
 }

@@ -240,6 +240,8 @@ impl State {
         socket.set_timeout(Some(Duration::from_secs(EMBRYO_SECONDS)));
         listener.embryos.fetch_add(1, Ordering::SeqCst);
         let status = Status::new(Arc::new(WaitQueue::new()), Arc::new(WaitQueue::new()));
+        let class = listener.traffic_class(key.local.addr);
+        status.traffic_class.store(class, Ordering::SeqCst);
         let id = self.add(netif, shard, socket, key, Stage::Embryo(listener), status);
         self.embryos.push_back(id);
         self.ingest(packet, Some(id));
@@ -365,8 +367,14 @@ impl State {
     pub(super) fn ingest(&mut self, packet: Packet, id: Option<FlowId>) {
         self.port.staged = Some(packet);
         let set = match id.and_then(|id| self.flows.get_mut(&id)) {
-            Some(flow) => &mut flow.set,
-            None => &mut self.nobody,
+            Some(flow) => {
+                self.port.traffic_class = flow.status.traffic_class.load(Ordering::Relaxed);
+                &mut flow.set
+            }
+            None => {
+                self.port.traffic_class = 0;
+                &mut self.nobody
+            }
         };
         let now = instant(now_ns());
         self.iface.poll_ingress_single(now, &mut self.port, set);
@@ -382,6 +390,7 @@ impl State {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
+        self.port.traffic_class = flow.status.traffic_class.load(Ordering::Relaxed);
         let mut left = 256;
         while self.iface.poll_egress(now, &mut self.port, &mut flow.set)
             == PollResult::SocketStateChanged

@@ -213,6 +213,8 @@ pub struct Datagram {
     pub to: IpAddress,
     /// TTL or hop limit.
     pub hops: u8,
+    /// Type of service or traffic class.
+    pub traffic_class: u8,
     /// The interface it came through.
     pub interface: u32,
     /// When it came (CLOCK_REALTIME, ns).
@@ -545,6 +547,7 @@ mod tests {
                 from: any,
                 to: any.addr,
                 hops: 64,
+                traffic_class: 0,
                 interface: 1,
                 time_ns: 0,
             });

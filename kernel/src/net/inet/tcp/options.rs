@@ -11,10 +11,13 @@ use super::super::{Family, IPPROTO_IPV6, IPPROTO_TCP, Options, tcp_info};
 use super::{INTERACTIVE, Phase, TcpSocket};
 use crate::abi::net as uapi;
 use crate::error::{Errno, Result};
+use crate::net::stack::flow::Listener;
 use crate::net::{int_option, stack};
 
 /// How long a corked socket holds bytes back (man 7 tcp, TCP_CORK).
 const CORK_MS: u64 = 200;
+/// The bits of a type of service that mark congestion (RFC 3168).
+const ECN: u8 = 3;
 
 impl TcpSocket {
     /// Sets what smoltcp keeps of the options.
@@ -27,6 +30,12 @@ impl TcpSocket {
         socket.set_hop_limit(options.hops);
         socket.set_max_segment((options.max_segment != 0).then_some(options.max_segment));
         Self::cork(options.cork, socket);
+    }
+
+    /// Tells a listener the type of service that its connections have.
+    pub(super) fn mark(options: &Options, listener: &Listener) {
+        listener.traffic_classes.0.store(options.tos, SeqCst);
+        listener.traffic_classes.1.store(options.tclass, SeqCst);
     }
 
     /// Holds back what does not fill a segment, or lets it go.
@@ -141,9 +150,18 @@ impl TcpSocket {
             }
             _ => options.set(level, option, value)?,
         }
+        // The marks of congestion are the protocol's own affair.
+        let before = self.options();
+        options.tos = options.tos & !ECN | before.tos & ECN;
+        options.tclass = options.tclass & !ECN | before.tclass & ECN;
         *self.options.lock() = options;
+        if let Phase::Listening(l) = self.phase() {
+            Self::mark(&options, &l);
+        }
         if let Phase::Connected(c) = self.phase() {
             c.status.set_user_timeout_ms(options.user_timeout_ms);
+            let class = options.traffic_class(c.key.remote.addr);
+            c.status.traffic_class.store(class, SeqCst);
             let _ = c
                 .netif
                 .with_tcp(c.id, |socket| Self::tune(&options, socket));

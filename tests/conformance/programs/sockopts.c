@@ -1,0 +1,165 @@
+/* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send. */
+#include "conform.h"
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/ip.h>
+#include <netinet/tcp.h>
+
+static int get(int s, int level, int o) { int v = -7; socklen_t l = sizeof v; return getsockopt(s, level, o, &v, &l) ? -errno : v; }
+static int set(int s, int level, int o, int v) { return setsockopt(s, level, o, &v, sizeof v); }
+
+/* A receiver and where it is; `six` over IPv6. */
+static int receiver(int six, struct sockaddr_storage *at, socklen_t *len) {
+    int s = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+    memset(at, 0, sizeof *at);
+    if (six) {
+        struct sockaddr_in6 *a = (void *)at;
+        a->sin6_family = AF_INET6;
+        a->sin6_addr = in6addr_loopback;
+    } else {
+        struct sockaddr_in *a = (void *)at;
+        a->sin_family = AF_INET;
+        a->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    }
+    *len = six ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    bind(s, (void *)at, *len);
+    getsockname(s, (void *)at, len);
+    struct timeval patience = {1, 0};
+    setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return s;
+}
+
+/* Takes a datagram and prints its control messages and sender. */
+static void take(int s, int flags) {
+    char data[200], control[500], text[INET6_ADDRSTRLEN];
+    struct sockaddr_storage from = {0};
+    struct iovec v = {data, sizeof data};
+    struct msghdr m = {.msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(s, &m, flags);
+    if (n < 0) { printf("  taken: %s\n", strerror(errno)); return; }
+    struct sockaddr_in *f4 = (void *)&from;
+    struct sockaddr_in6 *f6 = (void *)&from;
+    inet_ntop(from.ss_family, from.ss_family == AF_INET6 ? (void *)&f6->sin6_addr : (void *)&f4->sin_addr, text, sizeof text);
+    printf("  taken: %zd '%.*s' from %s, flags %x\n", n, (int)n, data, text, m.msg_flags);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        int length = c->cmsg_len - CMSG_LEN(0);
+        printf("    level %d type %d:", c->cmsg_level, c->cmsg_type);
+        for (int i = 0; i < length; i++) printf(" %02x", CMSG_DATA(c)[i]);
+        printf("\n");
+    }
+}
+
+/* Sends `text` to `at` with one control message. */
+static long with(int s, const char *text, struct sockaddr_storage *at, socklen_t len, int level, int type, const void *data, int n) {
+    char control[200] = {0};
+    struct iovec v = {(void *)text, strlen(text)};
+    struct msghdr m = {.msg_name = at, .msg_namelen = len, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = CMSG_SPACE(n)};
+    struct cmsghdr *c = (void *)control;
+    *c = (struct cmsghdr){.cmsg_len = CMSG_LEN(n), .cmsg_level = level, .cmsg_type = type};
+    memcpy(CMSG_DATA(c), data, n);
+    return sendmsg(s, &m, 0);
+}
+static long with_int(int s, const char *text, struct sockaddr_storage *at, socklen_t len, int level, int type, int value) {
+    return with(s, text, at, len, level, type, &value, sizeof value);
+}
+
+static void tos_values(void) {
+    int u = socket(AF_INET, SOCK_DGRAM, 0), t = socket(AF_INET, SOCK_STREAM, 0);
+    printf("  %d %d\n", get(u, IPPROTO_IP, IP_TOS), get(t, IPPROTO_IP, IP_TOS));
+    SHOW(set(u, IPPROTO_IP, IP_TOS, IPTOS_LOWDELAY)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    SHOW(set(u, IPPROTO_IP, IP_TOS, 0xff)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    SHOW(set(u, IPPROTO_IP, IP_TOS, 0x1ab)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    SHOW(set(u, IPPROTO_IP, IP_TOS, -1)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    char small = 0x20; SHOW(setsockopt(u, IPPROTO_IP, IP_TOS, &small, 1)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    SHOW(setsockopt(u, IPPROTO_IP, IP_TOS, &small, 0)); printf("  %d\n", get(u, IPPROTO_IP, IP_TOS));
+    socklen_t l = 1; SHOW(getsockopt(u, IPPROTO_IP, IP_TOS, &small, &l)); printf("  %d %d\n", small, l);
+    /* The marks of congestion are TCP's own. */
+    SHOW(set(t, IPPROTO_IP, IP_TOS, 0xff)); printf("  %d\n", get(t, IPPROTO_IP, IP_TOS));
+    SHOW(set(u, IPPROTO_IP, IP_RECVTOS, 1)); printf("  %d\n", get(u, IPPROTO_IP, IP_RECVTOS));
+    int six = socket(AF_INET6, SOCK_DGRAM, 0), st = socket(AF_INET6, SOCK_STREAM, 0);
+    printf("  %d\n", get(six, IPPROTO_IPV6, IPV6_TCLASS));
+    SHOW(set(six, IPPROTO_IPV6, IPV6_TCLASS, 0xb9)); printf("  %d\n", get(six, IPPROTO_IPV6, IPV6_TCLASS));
+    SHOW(set(six, IPPROTO_IPV6, IPV6_TCLASS, 256)); SHOW(set(six, IPPROTO_IPV6, IPV6_TCLASS, -2));
+    SHOW(set(six, IPPROTO_IPV6, IPV6_TCLASS, -1)); printf("  %d\n", get(six, IPPROTO_IPV6, IPV6_TCLASS));
+    SHOW(setsockopt(six, IPPROTO_IPV6, IPV6_TCLASS, &small, 1));
+    SHOW(set(st, IPPROTO_IPV6, IPV6_TCLASS, 0xff)); printf("  %d\n", get(st, IPPROTO_IPV6, IPV6_TCLASS));
+    SHOW(set(six, IPPROTO_IP, IP_TOS, 8)); printf("  %d %d\n", get(six, IPPROTO_IP, IP_TOS), get(six, IPPROTO_IPV6, IPV6_TCLASS));
+    SHOW(set(u, IPPROTO_IPV6, IPV6_TCLASS, 8)); SHOW(set(six, IPPROTO_IPV6, IPV6_RECVTCLASS, 1)); printf("  %d\n", get(six, IPPROTO_IPV6, IPV6_RECVTCLASS));
+}
+
+static void tos_received(void) {
+    struct sockaddr_storage at; socklen_t len;
+    int b = receiver(0, &at, &len), a = socket(AF_INET, SOCK_DGRAM, 0);
+    set(b, IPPROTO_IP, IP_RECVTOS, 1);
+    SHOW(sendto(a, "plain", 5, 0, (void *)&at, len)); take(b, 0);
+    set(a, IPPROTO_IP, IP_TOS, 0x10); SHOW(sendto(a, "marked", 6, 0, (void *)&at, len)); take(b, 0);
+    SHOW(with_int(a, "once", &at, len, IPPROTO_IP, IP_TOS, 0x88)); take(b, 0);
+    SHOW(sendto(a, "again", 5, 0, (void *)&at, len)); take(b, 0);
+    int b6 = receiver(1, &at, &len), a6 = socket(AF_INET6, SOCK_DGRAM, 0);
+    set(b6, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+    SHOW(sendto(a6, "plain", 5, 0, (void *)&at, len)); take(b6, 0);
+    set(a6, IPPROTO_IPV6, IPV6_TCLASS, 0xb8); SHOW(sendto(a6, "marked", 6, 0, (void *)&at, len)); take(b6, 0);
+    SHOW(with_int(a6, "once", &at, len, IPPROTO_IPV6, IPV6_TCLASS, 0x21)); take(b6, 0);
+}
+
+static void hops_once(void) {
+    struct sockaddr_storage at; socklen_t len;
+    int b = receiver(0, &at, &len), a = socket(AF_INET, SOCK_DGRAM, 0);
+    set(b, IPPROTO_IP, IP_RECVTTL, 1);
+    SHOW(with_int(a, "nine", &at, len, IPPROTO_IP, IP_TTL, 9)); take(b, 0);
+    SHOW(with_int(a, "x", &at, len, IPPROTO_IP, IP_TTL, 0)); SHOW(with_int(a, "x", &at, len, IPPROTO_IP, IP_TTL, 256));
+    SHOW(with_int(a, "x", &at, len, IPPROTO_IP, IP_TOS, 256)); SHOW(with(a, "x", &at, len, IPPROTO_IP, IP_TOS, "ab", 2));
+    SHOW(with_int(a, "x", &at, len, IPPROTO_IP, 99, 1)); SHOW(with_int(a, "other level", &at, len, 99, 1, 1)); take(b, 0);
+    int b6 = receiver(1, &at, &len), a6 = socket(AF_INET6, SOCK_DGRAM, 0);
+    set(b6, IPPROTO_IPV6, IPV6_RECVHOPLIMIT, 1);
+    SHOW(with_int(a6, "nine", &at, len, IPPROTO_IPV6, IPV6_HOPLIMIT, 9)); take(b6, 0);
+    SHOW(with_int(a6, "own", &at, len, IPPROTO_IPV6, IPV6_HOPLIMIT, -1)); take(b6, 0);
+    SHOW(with_int(a6, "x", &at, len, IPPROTO_IPV6, IPV6_HOPLIMIT, 256)); SHOW(with_int(a6, "x", &at, len, IPPROTO_IPV6, 99, 1));
+    SHOW(with_int(a6, "x", &at, len, IPPROTO_IPV6, IPV6_TCLASS, 256));
+}
+
+static void sources(void) {
+    struct sockaddr_storage at; socklen_t len;
+    int b = receiver(0, &at, &len), a = socket(AF_INET, SOCK_DGRAM, 0);
+    set(b, IPPROTO_IP, IP_PKTINFO, 1);
+    struct in_pktinfo i = {0};
+    SHOW(with(a, "any", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i)); take(b, 0);
+    inet_pton(AF_INET, "127.0.0.9", &i.ipi_spec_dst);
+    SHOW(with(a, "nine", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i)); take(b, 0);
+    i.ipi_ifindex = if_nametoindex("lo");
+    SHOW(with(a, "lo", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i)); take(b, 0);
+    inet_pton(AF_INET, "203.0.113.1", &i.ipi_spec_dst);
+    SHOW(with(a, "x", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i));
+    i.ipi_ifindex = 0;
+    SHOW(with(a, "x", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i));
+    i.ipi_spec_dst.s_addr = 0; i.ipi_ifindex = 4711;
+    SHOW(with(a, "x", &at, len, IPPROTO_IP, IP_PKTINFO, &i, sizeof i));
+    SHOW(with(a, "x", &at, len, IPPROTO_IP, IP_PKTINFO, &i, 8));
+    int b6 = receiver(1, &at, &len), a6 = socket(AF_INET6, SOCK_DGRAM, 0);
+    set(b6, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    struct in6_pktinfo j = {0};
+    SHOW(with(a6, "any", &at, len, IPPROTO_IPV6, IPV6_PKTINFO, &j, sizeof j)); take(b6, 0);
+    j.ipi6_addr = in6addr_loopback; j.ipi6_ifindex = if_nametoindex("lo");
+    SHOW(with(a6, "lo", &at, len, IPPROTO_IPV6, IPV6_PKTINFO, &j, sizeof j)); take(b6, 0);
+    inet_pton(AF_INET6, "2001:db8::9", &j.ipi6_addr);
+    SHOW(with(a6, "x", &at, len, IPPROTO_IPV6, IPV6_PKTINFO, &j, sizeof j));
+    j = (struct in6_pktinfo){.ipi6_ifindex = 4711};
+    SHOW(with(a6, "x", &at, len, IPPROTO_IPV6, IPV6_PKTINFO, &j, sizeof j)); SHOW(with(a6, "x", &at, len, IPPROTO_IPV6, IPV6_PKTINFO, &j, 8));
+}
+
+/* Streams take control messages of other kinds and do nothing about them. */
+static void streams(void) {
+    int s = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_storage at = {.ss_family = AF_INET}; socklen_t len = sizeof(struct sockaddr_in);
+    ((struct sockaddr_in *)&at)->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    SHOW(set(s, IPPROTO_IP, IP_TOS, 0x48)); bind(s, (void *)&at, len); listen(s, 1); getsockname(s, (void *)&at, &len);
+    SHOW(connect(c, (void *)&at, len)); int p = accept(s, 0, 0); printf("  inherited %d\n", get(p, IPPROTO_IP, IP_TOS));
+    SHOW(with_int(c, "hello", &at, len, IPPROTO_IP, IP_TTL, 0)); char b[9]; SHOW(read(p, b, 9));
+    int pair[2]; socketpair(AF_UNIX, SOCK_STREAM, 0, pair); SHOW(with_int(pair[0], "unix", 0, 0, IPPROTO_IP, IP_TTL, 0)); SHOW(read(pair[1], b, 9));
+}
+
+int main(void) {
+    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams);
+    return 0;
+}
