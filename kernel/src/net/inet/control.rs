@@ -133,7 +133,7 @@ pub fn of_send(family: Family, to: IpAddress, messages: &[Message]) -> Result<Wi
             (IPPROTO_IPV6, IpAddress::Ipv4(_))
                 if family == Family::V6 && *kind == uapi::IPV6_PKTINFO =>
             {
-                wishes.from_mapped(data)?;
+                wishes.ask_mapped(data)?;
             }
             _ => {}
         }
@@ -185,7 +185,7 @@ impl Wishes {
     }
 
     /// IPV6_PKTINFO for a datagram to a mapped address.
-    fn from_mapped(&mut self, data: &[u8]) -> Result<()> {
+    fn ask_mapped(&mut self, data: &[u8]) -> Result<()> {
         let from: &[u8; 16] = data.first_chunk().ok_or(Errno::EINVAL)?;
         let from = Ipv6Address::from(*from)
             .to_ipv4_mapped()
