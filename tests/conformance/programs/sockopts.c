@@ -1,10 +1,12 @@
-/* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send. */
+/* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send;
+ * and how sockets are listed. */
 #include "conform.h"
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
+#include <sys/un.h>
 
 static int get(int s, int level, int o) { int v = -7; socklen_t l = sizeof v; return getsockopt(s, level, o, &v, &l) ? -errno : v; }
 static int set(int s, int level, int o, int v) { return setsockopt(s, level, o, &v, sizeof v); }
@@ -159,7 +161,32 @@ static void streams(void) {
     int pair[2]; socketpair(AF_UNIX, SOCK_STREAM, 0, pair); SHOW(with_int(pair[0], "unix", 0, 0, IPPROTO_IP, IP_TTL, 0)); SHOW(read(pair[1], b, 9));
 }
 
+/* The row of a socket in /proc/net/unix. */
+static void row(const char *what, int s) {
+    struct stat st; fstat(s, &st);
+    FILE *f = fopen("/proc/net/unix", "r"); char line[300];
+    while (f && fgets(line, sizeof line, f)) {
+        unsigned flags, type, state; unsigned long inode; char path[200] = "";
+        if (sscanf(line, "%*[^:]: %*x %*x %x %x %x %lu %199s", &flags, &type, &state, &inode, path) >= 4 && inode == st.st_ino)
+            printf("  %s: %08x %04x %02x '%s'\n", what, flags, type, state, path);
+    }
+    if (f) fclose(f);
+}
+static void unix_rows(void) {
+    struct sockaddr_un at = {AF_UNIX, "row.sock"}, name = {AF_UNIX, "\0oxbow row"};
+    socklen_t named = sizeof(sa_family_t) + 10;
+    int s = socket(AF_UNIX, SOCK_STREAM, 0), d = socket(AF_UNIX, SOCK_DGRAM, 0), q = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    row("fresh stream", s); row("fresh datagram", d); row("fresh seqpacket", q);
+    SHOW(bind(s, (void *)&at, sizeof at)); row("bound", s); SHOW(listen(s, 2)); row("listens", s);
+    SHOW(bind(d, (void *)&name, named)); row("abstract", d);
+    int c = socket(AF_UNIX, SOCK_STREAM, 0); SHOW(connect(c, (void *)&at, sizeof at)); row("client", c);
+    int p = accept(s, 0, 0); row("accepted", p); close(p); row("left alone", c);
+    int e = socket(AF_UNIX, SOCK_DGRAM, 0); SHOW(connect(e, (void *)&name, named)); row("has a destination", e);
+    int pair[2]; socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair); row("pair", pair[0]); int was = dup(pair[1]); close(pair[1]); row("other", was);
+    unlink("row.sock");
+}
+
 int main(void) {
-    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams);
+    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows);
     return 0;
 }

@@ -112,6 +112,7 @@ static NET: &[Item] = &[
     file("tcp6", net::tcp6),
     file("udp", net::udp),
     file("udp6", net::udp6),
+    file("unix", net::unix),
 ];
 
 static SYS: &[Item] = &[

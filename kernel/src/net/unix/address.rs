@@ -49,6 +49,14 @@ pub fn unnamed() -> Vec<u8> {
     (AF_UNIX as u16).to_ne_bytes().to_vec()
 }
 
+/// What a `sockaddr_un` names: a path, or a zero byte and an abstract name.
+pub fn text(address: &[u8]) -> &[u8] {
+    match address.get(PATH_AT..).unwrap_or(&[]) {
+        [0, ..] => &address[PATH_AT..],
+        path => path.strip_suffix(&[0]).unwrap_or(path),
+    }
+}
+
 /// A socket's name.
 pub struct Name {
     /// The `sockaddr_un`.
@@ -210,6 +218,9 @@ mod tests {
         assert_eq!(parse(&un(b"\0")), Ok(Address::Abstract(b"")));
         assert_eq!(parse(&un(&[b'x'; 108])), Ok(Address::Path(&[b'x'; 108])));
         assert_eq!(parse(&un(&[b'x'; 109])), Err(Errno::EINVAL));
+        assert_eq!(text(&un(b"/a\0")), b"/a");
+        assert_eq!(text(&un(b"\0a\0")), b"\0a\0");
+        assert_eq!((text(&un(b"")), text(&[])), (&b""[..], &b""[..]));
         assert_eq!(parse(&[1]), Err(Errno::EINVAL));
         assert_eq!(parse(&[2, 0, 1, 1]), Err(Errno::EINVAL));
     }

@@ -2,7 +2,8 @@
 //!
 //! An [`Endpoint`] is a socket as others reach it: by its name ([`address`]) or as the peer
 //! of a connection. Sending adds to the peer's [`inbox`]; [`passing`] counts the files in it.
-//! A [`UnixSocket`] is the file that owns an endpoint; closing it closes the endpoint.
+//! A [`UnixSocket`] is the file that owns an endpoint; closing it closes the endpoint;
+//! [`known`] lists them.
 //!
 //! # Locks
 //!
@@ -15,6 +16,7 @@ mod callers;
 mod endpoint;
 mod file;
 mod inbox;
+pub mod known;
 mod options;
 mod passing;
 mod transfer;
@@ -94,10 +96,12 @@ pub fn pair(kind: Kind, credentials: Sender) -> (Arc<UnixSocket>, Arc<UnixSocket
 
 impl UnixSocket {
     fn of(end: Arc<Endpoint>) -> Arc<UnixSocket> {
-        Arc::new(UnixSocket {
+        let socket = Arc::new(UnixSocket {
             end,
             inode: AnonInode::new(abi::S_IFSOCK | 0o777),
-        })
+        });
+        known::add(&socket);
+        socket
     }
 }
 
@@ -365,6 +369,7 @@ impl Socket for UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
+        known::remove(self);
         self.end.close();
     }
 }
