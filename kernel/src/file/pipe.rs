@@ -14,9 +14,9 @@ use super::anon::AnonInode;
 use super::{File, OpenFile, PollEvents, PollTable};
 use crate::abi;
 use crate::error::{Errno, Result};
-use crate::mm::frame::Purpose;
 use crate::mm::{FrameRef, PAGE_SIZE, UserAddr};
 use crate::sched::{Mutex, WaitError, WaitQueue};
+use crate::vm::page_cache::reclaim;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Writes up to this size are atomic (man 7 pipe, PIPE_BUF).
@@ -60,11 +60,7 @@ impl Ring {
                 if self.chunks.len() >= self.max_chunks {
                     break;
                 }
-                let frame = match self
-                    .spare
-                    .take()
-                    .map_or_else(|| FrameRef::alloc(Purpose::User), Ok)
-                {
+                let frame = match self.spare.take().map_or_else(reclaim::alloc_frame, Ok) {
                     Ok(frame) => frame,
                     Err(_) if total > 0 => break,
                     Err(e) => return Err(e.into()),

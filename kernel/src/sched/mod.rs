@@ -47,6 +47,10 @@ pub use wait::{WaitError, WaitQueue, Wake, Woken};
 /// wakes the queue: at a tick, or before a CPU halts.
 pub static LOG_READERS: WaitQueue = WaitQueue::new();
 
+/// Where the reclaimer sleeps. Memory gets short in any context, so the scheduler wakes it:
+/// when a CPU reschedules, at a tick, or before a CPU halts.
+pub static RECLAIMER: WaitQueue = WaitQueue::new();
+
 /// The running thread's address.
 #[inline]
 fn current_ptr() -> *const Thread {

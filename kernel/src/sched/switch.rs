@@ -172,7 +172,7 @@ pub fn init_cpu() {
 /// What a CPU does when nothing else is to be done. Interrupts may be off.
 pub fn idle_loop() -> ! {
     loop {
-        wake_log_readers();
+        wake_background();
         let irq = irq_save();
         let cpu = cpu_id();
         let due = percpu::this().need_resched.load(Ordering::Relaxed)
@@ -213,6 +213,7 @@ fn oxbow_preempt_point() {
         this.need_resched.store(false, Ordering::Relaxed);
         return;
     }
+    wake_background();
     loop {
         schedule(Why::Preempt);
         if !percpu::this().need_resched.load(Ordering::Relaxed) {
@@ -722,7 +723,7 @@ fn tick() {
     }
     settle(&mut rq, of, now);
     drop(rq);
-    wake_log_readers();
+    wake_background();
     if of.nr_waiting.load(Ordering::Relaxed) != 0 {
         // Somebody waits here while another CPU sleeps: that one looks for work when it wakes.
         let idle = IDLE.load(Ordering::Relaxed) & ACTIVE.load(Ordering::Relaxed);
@@ -740,9 +741,13 @@ fn tick() {
     ensure_tick(of, now);
 }
 
-fn wake_log_readers() {
+/// Wakes those whose work comes up in contexts that cannot wake anybody.
+fn wake_background() {
     if crate::log::take_news() {
         super::LOG_READERS.wake_all();
+    }
+    if crate::mm::frame::wants_reclaim() {
+        super::RECLAIMER.wake_all();
     }
 }
 

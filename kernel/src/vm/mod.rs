@@ -48,5 +48,6 @@ fn random() -> u64 {
 /// program.
 pub fn start() -> Result<()> {
     fault::prepare_zero_page()?;
-    page_cache::writeback::start()
+    page_cache::writeback::start()?;
+    page_cache::reclaim::start()
 }

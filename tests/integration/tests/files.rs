@@ -73,6 +73,37 @@ fn a_second_disk_mounts_and_unmounts() {
     );
 }
 
+/// Cached pages are free memory that is of use meanwhile: no program meets their end.
+#[test]
+fn a_full_page_cache_leaves_room_for_everybody() {
+    // More than memory holds.
+    let disk = DataDisk::new(900, &[]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    let count = "cat /dev/vdb | wc -c";
+    let bytes = (900u64 << 20).to_string();
+    for _ in 0..2 {
+        assert_eq!(m.run_for(count, 60).text.trim(), bytes);
+        let free = m.ok("free -m | grep Mem:");
+        let cached: u64 = free
+            .split_whitespace()
+            .nth(5)
+            .map_or(0, |n| n.parse().unwrap_or(0));
+        assert!(cached > 180, "{free}");
+        // Pipes, small programs, large ones.
+        let piped = m.run_for("head -c 60000000 /dev/zero | cat | cat | wc -c", 60);
+        assert_eq!(piped.text, "60000000\n");
+        let ran = m.script(
+            "for i in $(seq 100); do /bin/true || exit 1; done; echo all",
+            60,
+        );
+        assert_eq!(ran.text, "all\n");
+        let sorted = m.run_for("seq 1 200000 | sort -n | tail -n 1", 60);
+        assert_eq!(sorted.text, "200000\n");
+        m.ok("head -c 50000000 /dev/zero > /tmp/large && rm /tmp/large");
+    }
+    m.power_off();
+}
+
 #[test]
 fn tmpfs_proc_and_dev_are_there() {
     let mut m = Machine::boot(&Config::default());

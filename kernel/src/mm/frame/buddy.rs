@@ -119,6 +119,12 @@ impl<'a> Buddy<'a> {
         self.nr_free
     }
 
+    /// Whether there is a free block of 2^`order` frames.
+    pub fn has_block(&self, order: u32) -> bool {
+        let fitting = self.free.get(order as usize..).unwrap_or_default();
+        fitting.iter().any(|list| list.first().is_some())
+    }
+
     fn insert(&mut self, frame: u32, order: u32) {
         self.descs[frame as usize].state.store(1 + order, Relaxed);
         self.free[order as usize].push(self.descs, frame);
@@ -283,6 +289,17 @@ mod tests {
         assert_eq!(b.alloc(5), Some(0));
         assert_eq!(Buddy::order_for(0), Some(0));
         assert_eq!(Buddy::order_for(usize::MAX), None);
+    }
+
+    #[test]
+    fn larger_blocks_count_as_smaller_ones() {
+        let d = descs(16);
+        let mut b = Buddy::new(&d);
+        b.free_frames(0, 4);
+        assert!(b.has_block(0) && b.has_block(2));
+        assert!(!b.has_block(3) && !b.has_block(MAX_ORDER + 1));
+        b.alloc(0).unwrap();
+        assert!(b.has_block(1) && !b.has_block(2));
     }
 
     #[test]

@@ -229,6 +229,9 @@ pub fn is_short() -> bool {
 #[cfg(target_os = "none")]
 use pool as backend;
 
+/// Between the allocator and the thread that reclaims in the background.
+pub use backend::{end_reclaim, is_replenished, resume_reclaim, wants_reclaim};
+
 /// On the host, frames are pages of the test's heap, with the count in a page before; their
 /// "physical" address is chosen so that the direct map leads back to the page.
 #[cfg(not(target_os = "none"))]
@@ -270,6 +273,14 @@ mod backend {
     pub fn is_short() -> bool {
         false
     }
+    pub fn wants_reclaim() -> bool {
+        false
+    }
+    pub fn is_replenished() -> bool {
+        true
+    }
+    pub fn end_reclaim(_replenished: bool) {}
+    pub fn resume_reclaim() {}
     pub fn stats() -> FrameStats {
         FrameStats {
             total: 65536,

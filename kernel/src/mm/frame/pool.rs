@@ -1,18 +1,21 @@
 //! The machine's frames: descriptors, the locked buddy allocator, per-CPU caches.
 
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
 use super::buddy::{Buddy, FrameDesc};
 use super::{FrameStats, OutOfMemory, Purpose};
-use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save};
+use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save, percpu};
 use crate::mm::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
 use crate::sync::{IrqLock, Rank};
 
 /// Frames below this are left to firmware and CPU start-up.
 const LOW_MEMORY: u64 = 1 << 20;
+/// Order of the largest block that memory is freed for: 64 KiB. More would cost most of the
+/// page cache.
+const MAX_MISSING: u32 = 4;
 /// Most frames a CPU keeps, and how many it takes or gives at once.
 const CACHE: usize = 62;
 const BATCH: usize = 24;
@@ -24,6 +27,23 @@ static TOTAL: AtomicUsize = AtomicUsize::new(0);
 /// Free frames in the buddy allocator, written under its lock.
 static FREE: AtomicUsize = AtomicUsize::new(0);
 static RESERVE: AtomicUsize = AtomicUsize::new(0);
+/// A [`Pressure`]. It decides when to look, never what is true: a change that another CPU
+/// overtakes costs a round in vain, or one that starts at the next allocation.
+static PRESSURE: AtomicU8 = AtomicU8::new(Pressure::None as u8);
+/// 1 + order of the largest block that was asked for in vain since the reclaimer last looked.
+static MISSING: AtomicU32 = AtomicU32::new(0);
+
+/// What the reclaimer is to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Pressure {
+    /// There is enough.
+    None = 0,
+    /// Free frames fell below the low mark, and have not reached the high one since.
+    Wanted = 1,
+    /// As before, and the reclaimer found nothing to free.
+    Hopeless = 2,
+}
 
 struct Cache {
     /// Read by `stats` from other CPUs, written by the own CPU.
@@ -149,8 +169,71 @@ fn with_buddy<R>(f: impl FnOnce(&mut Buddy<'static>) -> Option<R>) -> Result<R, 
     let mut guard = BUDDY.lock();
     let buddy = guard.as_mut().ok_or(OutOfMemory)?;
     let result = f(buddy);
-    FREE.store(buddy.nr_free(), Ordering::Relaxed);
+    let free = buddy.nr_free();
+    FREE.store(free, Ordering::Relaxed);
+    let reserve = RESERVE.load(Ordering::Relaxed);
+    let pressure = PRESSURE.load(Ordering::Relaxed);
+    if free < low_mark(reserve) && pressure == Pressure::None as u8 {
+        want_reclaim();
+    } else if free >= high_mark(reserve) && pressure == Pressure::Hopeless as u8 {
+        PRESSURE.store(Pressure::None as u8, Ordering::Relaxed);
+    }
     result.ok_or(OutOfMemory)
+}
+
+/// Below this many free frames the reclaimer starts: what the kernel takes until it runs, and
+/// while it waits for the disk, must not use up the reserve.
+fn low_mark(reserve: usize) -> usize {
+    reserve + reserve / 2
+}
+
+/// At this many free frames the reclaimer stops.
+fn high_mark(reserve: usize) -> usize {
+    2 * reserve
+}
+
+/// Interrupts are off. Whoever allocates may hold any lock, so the scheduler does the waking
+/// when this CPU comes by.
+fn want_reclaim() {
+    PRESSURE.store(Pressure::Wanted as u8, Ordering::Relaxed);
+    percpu::this().need_resched.store(true, Ordering::Relaxed);
+}
+
+/// Whether the reclaimer has something to do.
+#[inline]
+pub fn wants_reclaim() -> bool {
+    PRESSURE.load(Ordering::Relaxed) == Pressure::Wanted as u8
+}
+
+/// Whether the reclaimer has reached its goal: enough free frames, and a block of the largest
+/// size that was asked for in vain.
+pub fn is_replenished() -> bool {
+    let guard = BUDDY.lock();
+    let Some(buddy) = guard.as_ref() else {
+        return true;
+    };
+    let missing = MISSING.load(Ordering::Relaxed);
+    buddy.nr_free() >= high_mark(RESERVE.load(Ordering::Relaxed))
+        && (missing == 0 || buddy.has_block(missing - 1))
+}
+
+/// The reclaimer ends its work. When it found too little to free, it is not asked again before
+/// memory came back by itself, or [`resume_reclaim`].
+pub fn end_reclaim(replenished: bool) {
+    MISSING.store(0, Ordering::Relaxed);
+    let state = if replenished {
+        Pressure::None
+    } else {
+        Pressure::Hopeless
+    };
+    PRESSURE.store(state as u8, Ordering::Relaxed);
+}
+
+/// Something could be freed after all.
+pub fn resume_reclaim() {
+    let (from, to) = (Pressure::Hopeless as u8, Pressure::Wanted as u8);
+    // In any other state there is nothing to resume.
+    let _ = PRESSURE.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed);
 }
 
 pub fn alloc(purpose: Purpose) -> Result<PhysAddr, OutOfMemory> {
@@ -208,7 +291,15 @@ pub fn free(addr: PhysAddr) {
 
 pub fn alloc_many(frames: usize, limit: Option<u64>) -> Result<PhysAddr, OutOfMemory> {
     let limit = limit.map(|l| u32::try_from(l >> PAGE_SHIFT).unwrap_or(u32::MAX));
-    let first = with_buddy(|buddy| buddy.alloc_frames(frames, limit))?;
+    let first = with_buddy(|buddy| {
+        let first = buddy.alloc_frames(frames, limit);
+        if first.is_none() && limit.is_none() && frames > 1 {
+            let order = frames.next_power_of_two().trailing_zeros();
+            MISSING.fetch_max(1 + order.min(MAX_MISSING), Ordering::Relaxed);
+            want_reclaim();
+        }
+        first
+    })?;
     Ok(PhysAddr(u64::from(first) << PAGE_SHIFT))
 }
 

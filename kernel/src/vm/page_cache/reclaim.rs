@@ -2,6 +2,10 @@
 //! clean cached pages that were not used lately first, then mapped ones, then dirty ones and
 //! the kernel's caches of objects by way of the flusher, at last the OOM killer's victim.
 //!
+//! A thread of its own, the reclaimer, frees the same in the background before memory is
+//! short, up to the killer: the kernel allocates in places where nothing can be reclaimed
+//! (under spin locks, in interrupts), and lives on what the reclaimer keeps free.
+//!
 //! Frees memory, never data: dirty pages are written before they go, and pages without
 //! a source stay.
 
@@ -13,6 +17,7 @@ use super::index::Mark;
 use super::{NR_CACHED, NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
 use crate::mm::FrameRef;
 use crate::mm::frame::{self, OutOfMemory, Purpose};
+use crate::sched::RECLAIMER;
 use crate::sync::{Rank, SpinLock};
 use crate::vm::{oom, shrink};
 
@@ -72,28 +77,71 @@ pub fn make_room() -> Result<(), OutOfMemory> {
     let cached = NR_CACHED.load(Ordering::Relaxed);
     let freed = reclaim(BATCH);
     if freed > 0 {
+        frame::resume_reclaim();
         shrink::want(freed, cached);
         writeback::poke();
         return Ok(());
     }
+    if free_by_flusher() {
+        return Ok(());
+    }
+    oom::relieve()
+}
+
+/// Lets the flusher clean pages and drop objects, and frees what it cleaned; whether that
+/// helped.
+fn free_by_flusher() -> bool {
     let unclean = NR_DIRTY.load(Ordering::Relaxed) + NR_WRITEBACK.load(Ordering::Relaxed);
     if unclean > 0 || shrink::has_some() {
         let free = frame::stats().free;
         shrink::want(1, 4);
         wait_for_flusher();
         if reclaim(BATCH) > 0 || frame::stats().free >= free + BATCH {
-            return Ok(());
+            return true;
         }
     }
-    oom::relieve()
+    false
+}
+
+/// The reclaimer's body: it sleeps until free frames fall below the low mark or a block of
+/// several frames is not to be had, and frees until there are enough again.
+fn run_reclaimer() {
+    // Frames freed for the sake of one block that may be nowhere.
+    let most = (frame::total() / 16).max(BATCH);
+    loop {
+        RECLAIMER.wait_until(|| frame::wants_reclaim().then_some(()));
+        let mut freed = 0;
+        let replenished = loop {
+            if frame::is_replenished() {
+                break true;
+            }
+            let cached = NR_CACHED.load(Ordering::Relaxed);
+            let n = reclaim(BATCH);
+            if n > 0 {
+                shrink::want(n, cached);
+                writeback::poke();
+            } else if !free_by_flusher() {
+                break false;
+            }
+            freed += n;
+            if freed >= most && !frame::is_short() {
+                break true;
+            }
+        };
+        frame::end_reclaim(replenished);
+    }
+}
+
+/// Starts the reclaimer. Boot calls it once threads run.
+pub fn start() -> crate::error::Result<()> {
+    crate::sched::spawn_kernel("reclaimer", run_reclaimer).map(drop)
 }
 
 /// Fails when only the kernel's reserve is left and no cached page can be freed: asked before
 /// a program makes the kernel allocate structures of its own (areas, spaces).
 pub fn check_kernel_memory() -> Result<(), OutOfMemory> {
-    if frame::is_short() {
-        reclaim(BATCH);
-        if frame::is_short() {
+    while frame::is_short() {
+        if reclaim(BATCH) == 0 {
             return Err(OutOfMemory);
         }
     }
