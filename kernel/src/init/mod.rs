@@ -135,7 +135,11 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     filesystems::init();
     console::start();
     // Before the cards, which become interfaces.
-    if let Err(e) = crate::net::start(|cap| process::current().cred().capable(cap)) {
+    let caller = crate::net::Caller {
+        capable: |cap| process::current().cred().capable(cap),
+        may_linger: || process::try_current().is_some_and(|t| t.try_files().is_some()),
+    };
+    if let Err(e) = crate::net::start(caller) {
         error!("no network: {e:?}");
     }
     drivers::start();

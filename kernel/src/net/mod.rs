@@ -180,29 +180,40 @@ pub fn int_option(value: &[u8]) -> Result<i32> {
     Ok(i32::from_ne_bytes(*bytes))
 }
 
-/// Whether the running thread has a capability.
-type CapabilityCheck = fn(u32) -> bool;
+/// What sockets ask of the running thread, which layers above know.
+#[derive(Clone, Copy)]
+pub struct Caller {
+    /// Whether it has a capability.
+    pub capable: fn(u32) -> bool,
+    /// Whether it may be kept waiting for a socket that it closes: not while it ends.
+    pub may_linger: fn() -> bool,
+}
 
-/// Who says whether the running thread has a capability: layers above know it.
-static MAY: SpinLock<Option<CapabilityCheck>> = SpinLock::new(Rank::Leaf, None);
+static CALLER: SpinLock<Option<Caller>> = SpinLock::new(Rank::Leaf, None);
 
-/// Tells how to ask for the running thread's capabilities.
-fn set_capability_check(check: CapabilityCheck) {
-    *MAY.lock() = Some(check);
+/// Tells how to ask the running thread.
+fn set_caller(caller: Caller) {
+    *CALLER.lock() = Some(caller);
 }
 
 /// EPERM unless the running thread has capability `cap`.
 fn may(cap: u32) -> Result<()> {
-    let check = *MAY.lock();
-    match check {
-        Some(check) if check(cap) => Ok(()),
+    let caller = *CALLER.lock();
+    match caller {
+        Some(caller) if (caller.capable)(cap) => Ok(()),
         _ => Err(Errno::EPERM),
     }
 }
 
+/// Whether closing a socket may wait (SO_LINGER).
+fn may_linger() -> bool {
+    let caller = *CALLER.lock();
+    caller.is_some_and(|c| (c.may_linger)())
+}
+
 /// The boot step: the loopback interface and the packet filter's rules. ENOMEM.
-pub fn start(check: fn(u32) -> bool) -> Result<()> {
-    set_capability_check(check);
+pub fn start(caller: Caller) -> Result<()> {
+    set_caller(caller);
     let options = crate::cmdline::Options::parse(crate::cmdline::get());
     filter::start(options.firewall);
     stack::start()

@@ -186,7 +186,35 @@ static void unix_rows(void) {
     unlink("row.sock");
 }
 
+/* A connection that its server does not read from, filled; closing the client waits for at most `seconds`. */
+static int full(int seconds, int *peer) {
+    int s = socket(AF_INET, SOCK_STREAM, 0), c = socket(AF_INET, SOCK_STREAM, 0), room = 4096;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}; socklen_t len = sizeof at;
+    setsockopt(s, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+    bind(s, (void *)&at, len); listen(s, 1); getsockname(s, (void *)&at, &len);
+    connect(c, (void *)&at, len); *peer = accept(s, 0, 0); close(s);
+    static char data[65536]; fcntl(c, F_SETFL, O_NONBLOCK);
+    while (write(c, data, sizeof data) > 0);
+    struct linger l = {seconds >= 0, seconds}; if (seconds >= 0) setsockopt(c, SOL_SOCKET, SO_LINGER, &l, sizeof l);
+    return c;
+}
+static void waited(const char *what, long since, long least, long most) {
+    long n = now_ms() - since; printf("  %s: %s\n", what, n < least ? "too short" : n > most ? "too long" : "as told");
+}
+static void on_alarm(int s) {}
+static void lingers(void) {
+    int p, c = full(-1, &p); long t = now_ms(); SHOW(close(c)); waited("without", t, 0, 400); close(p);
+    c = full(1, &p); t = now_ms(); SHOW(close(c)); waited("a second", t, 950, 1900); close(p);
+    c = full(8, &p); t = now_ms();
+    if (fork() == 0) { static char data[65536]; close(c); ms(300); while (read(p, data, sizeof data) > 0); _exit(0); }
+    close(p); ms(100); SHOW(close(c)); waited("until it is read", t, 280, 5000); while (wait(0) > 0);
+    struct sigaction sa = {.sa_handler = on_alarm}; sigaction(SIGALRM, &sa, 0); struct itimerval in = {{0, 0}, {0, 200000}};
+    c = full(8, &p); t = now_ms(); setitimer(ITIMER_REAL, &in, 0); SHOW(close(c)); waited("until a signal", t, 150, 2000); close(p);
+    t = now_ms(); if (fork() == 0) { full(8, &p); _exit(0); } while (wait(0) > 0); waited("an end does not wait", t, 0, 2000);
+    c = full(0, &p); t = now_ms(); SHOW(close(c)); waited("a reset", t, 0, 400); char b[8]; while (read(p, b, 8) > 0); printf("  %s\n", strerror(errno));
+}
+
 int main(void) {
-    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows);
+    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows); SECTION(lingers);
     return 0;
 }

@@ -213,6 +213,45 @@ fn connections_do_not_stay_behind() {
 }
 
 #[test]
+fn closing_waits_for_the_peer_when_told_to() {
+    let seconds = |n: u32| [1u32.to_ne_bytes(), n.to_ne_bytes()].concat();
+    let (server, name) = listener(Family::V4, 1);
+    // Little room, so that bytes stay behind.
+    let small = 4096i32.to_ne_bytes();
+    socket(&server)
+        .set_option(uapi::SOL_SOCKET, uapi::SO_RCVBUF, &small)
+        .unwrap();
+    let full = |linger: u32| {
+        let client = tcp_socket(Family::V4, O_NONBLOCK);
+        let _ = socket(&client).connect(&client, &name);
+        let peer = accept(&server).unwrap();
+        while client.write(&mut IoSource::kernel(&[7; 40_000])).is_ok() {}
+        socket(&client)
+            .set_option(uapi::SOL_SOCKET, uapi::SO_LINGER, &seconds(linger))
+            .unwrap();
+        (client, peer)
+    };
+    let (client, peer) = full(1);
+    let start = std::time::Instant::now();
+    drop(client);
+    let waited = start.elapsed().as_millis();
+    assert!((900..5000).contains(&waited), "{waited} ms");
+    drop(peer);
+    // Until all is read.
+    let (client, peer) = full(60);
+    let reading = thread::spawn(move || {
+        thread::sleep(std::time::Duration::from_millis(200));
+        let mut buf = vec![0; 100_000];
+        while peer.read(&mut IoDest::kernel(&mut buf)).unwrap() > 0 {}
+    });
+    let start = std::time::Instant::now();
+    drop(client);
+    let waited = start.elapsed().as_millis();
+    assert!((150..30_000).contains(&waited), "{waited} ms");
+    reading.join().unwrap();
+}
+
+#[test]
 fn a_port_is_taken_once() {
     let (server, name) = listener(Family::V4, 1);
     let other = tcp_socket(Family::V4, 0);

@@ -235,7 +235,8 @@ impl Options {
             }
             (uapi::SOL_SOCKET, uapi::SO_LINGER) => {
                 let seconds = int_option(value.get(4..).unwrap_or(&[]))?;
-                self.linger_seconds = flag()?.then_some(seconds.max(0) as u32);
+                // What is negative is very long, as on Linux.
+                self.linger_seconds = flag()?.then_some(seconds as u32);
             }
             (uapi::SOL_SOCKET, uapi::SO_RCVTIMEO_OLD) => {
                 self.receive_timeout_ns = read_timeout(value)?;

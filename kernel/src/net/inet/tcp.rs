@@ -29,6 +29,7 @@ use crate::net::stack::{self, Netif};
 use crate::net::{MsgFlags, Outgoing, Received, Shutdown, Socket};
 use crate::sched::{Mutex, WaitError, WaitQueue};
 use crate::sync::{Rank, SpinLock};
+use crate::time::NS_PER_SEC;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Bytes that one look at the stack moves.
@@ -752,13 +753,30 @@ impl File for TcpSocket {
     }
 }
 
+impl TcpSocket {
+    /// SO_LINGER: waits until the peer acknowledged all, time is over or a signal comes. The
+    /// connection ends by itself in any case.
+    fn linger(&mut self, c: &Connection) {
+        let seconds = self.options.get_mut().linger_seconds.unwrap_or(0);
+        let delivered = || c.status.has(bit::DELIVERED).then_some(());
+        if seconds == 0 || delivered().is_some() || !crate::net::may_linger() {
+            return;
+        }
+        let deadline = Options::deadline(u64::from(seconds) * NS_PER_SEC);
+        let _ = c.status.writers.wait_interruptible(deadline, delivered);
+    }
+}
+
 impl Drop for TcpSocket {
     fn drop(&mut self) {
         let resets = self.options.get_mut().linger_seconds == Some(0);
         match core::mem::replace(self.phase.get_mut(), Phase::Idle) {
             Phase::Idle => {}
             Phase::Listening(listener) => stop_listening(&listener),
-            Phase::Connected(c) => c.netif.release(c.id, resets),
+            Phase::Connected(c) => {
+                c.netif.release(c.id, resets);
+                self.linger(&c);
+            }
         }
     }
 }

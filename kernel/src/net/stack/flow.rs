@@ -59,6 +59,8 @@ pub mod bit {
     pub const CLOSED: u32 = 8;
     /// The peer sent its end, maybe behind unread bytes.
     pub const PEER_END: u32 = 16;
+    /// The peer acknowledged all bytes and the end, or will not any more.
+    pub const DELIVERED: u32 = 32;
 }
 
 /// The state of a connection as of the stack's last look; changes under the interface's lock.
@@ -128,7 +130,7 @@ impl Status {
     /// The connection is over because of `why`.
     pub fn break_off(&self, why: Errno) {
         self.set_error(why);
-        let over = bit::CLOSED | bit::WRITE_END | bit::READ_END | bit::PEER_END;
+        let over = bit::CLOSED | bit::WRITE_END | bit::READ_END | bit::PEER_END | bit::DELIVERED;
         self.bits.fetch_or(over, SeqCst);
         self.readers.wake_all();
         self.writers.wake_all();
@@ -159,6 +161,9 @@ impl Status {
             if readable == 0 {
                 bits |= bit::READ_END;
             }
+        }
+        if matches!(state, FinWait2 | TimeWait | Closed) {
+            bits |= bit::DELIVERED;
         }
         if state == Closed {
             bits |= bit::CLOSED | bit::WRITE_END;
