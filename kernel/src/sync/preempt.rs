@@ -43,6 +43,7 @@ pub mod raw {
     use core::sync::atomic::Ordering::Relaxed;
 
     const OFFSET: usize = core::mem::offset_of!(percpu::CpuLocal, preempt_count);
+    const RESCHED: usize = core::mem::offset_of!(percpu::CpuLocal, need_resched);
 
     unsafe extern "Rust" {
         /// `sched`'s preemption point: switches threads if one is due. Provided by
@@ -63,7 +64,27 @@ pub mod raw {
     /// Takes one away; at 0, with interrupts on, runs a reschedule that became due.
     #[inline]
     pub fn lower() {
-        lower_no_resched();
+        // SAFETY: as in `raise`; the flags are those of the decrement.
+        unsafe {
+            core::arch::asm!(
+                "dec dword ptr gs:[{count}]",
+                "jnz 2f",
+                "cmp byte ptr gs:[{resched}], 0",
+                "jne {due}",
+                "2:",
+                count = const OFFSET,
+                resched = const RESCHED,
+                due = label { reschedule_if_allowed() },
+                options(nostack)
+            );
+        }
+    }
+
+    /// The count fell to 0 on a CPU that should reschedule. The thread may have moved since:
+    /// looks again.
+    #[cold]
+    #[inline(never)]
+    fn reschedule_if_allowed() {
         let this = percpu::this();
         if this.need_resched.load(Relaxed)
             && this.preempt_count.load(Relaxed) == 0

@@ -106,14 +106,30 @@ impl<T> SpinLock<T> {
     }
 }
 
+/// Nearly always the lock is free: only that much is at every place that locks.
+#[inline(always)]
 fn acquire(locked: &AtomicBool) {
-    while locked
-        .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+    if locked
+        .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
         .is_err()
     {
+        spin(locked);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn spin(locked: &AtomicBool) {
+    loop {
         while locked.load(Ordering::Relaxed) {
             // Answers TLB shootdowns: the holder may be waiting for this CPU's.
             crate::arch::cpu::relax();
+        }
+        if locked
+            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+        {
+            return;
         }
     }
 }
@@ -167,6 +183,7 @@ impl<T: ?Sized> DerefMut for SpinLockGuard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for SpinLockGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         held::pop((&raw const self.lock.locked).addr());
         self.lock.locked.store(false, Ordering::Release);
@@ -268,6 +285,7 @@ impl<T: ?Sized> DerefMut for IrqLockGuard<'_, T> {
 }
 
 impl<T: ?Sized> Drop for IrqLockGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         held::pop((&raw const self.lock.locked).addr());
         self.lock.locked.store(false, Ordering::Release);

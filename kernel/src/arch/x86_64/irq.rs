@@ -1,28 +1,31 @@
 //! The interrupt flag of this CPU.
 
-/// Whether interrupts were enabled, as [`irq_save`] found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether interrupts were enabled, as [`irq_save`] found it: RFLAGS as they were.
+#[derive(Clone, Copy, Debug)]
 #[must_use = "give it back to irq_restore"]
-pub struct IrqState(bool);
+pub struct IrqState(u64);
+
+/// RFLAGS.IF.
+const IF: u64 = 1 << 9;
 
 /// Disables interrupts on this CPU and tells whether they were enabled.
 #[inline]
 pub fn irq_save() -> IrqState {
     #[cfg(target_os = "none")]
     {
-        let enabled = irqs_enabled();
+        let state = IrqState(flags());
         // SAFETY: kernel mode; the caller restores the flag.
         unsafe { core::arch::asm!("cli", options(nostack)) };
-        IrqState(enabled)
+        state
     }
     #[cfg(not(target_os = "none"))]
-    IrqState(false)
+    IrqState(0)
 }
 
 /// Puts the interrupt flag back to what [`irq_save`] found.
 #[inline]
 pub fn irq_restore(state: IrqState) {
-    if state.0 {
+    if state.0 & IF != 0 {
         irq_enable();
     }
 }
@@ -42,11 +45,17 @@ pub fn irq_enable() {
 pub fn irqs_enabled() -> bool {
     #[cfg(target_os = "none")]
     {
-        let flags: u64;
-        // SAFETY: reads RFLAGS through the stack.
-        unsafe { core::arch::asm!("pushfq", "pop {}", out(reg) flags) };
-        flags & (1 << 9) != 0
+        flags() & IF != 0
     }
     #[cfg(not(target_os = "none"))]
     false
+}
+
+#[cfg(target_os = "none")]
+#[inline]
+fn flags() -> u64 {
+    let flags: u64;
+    // SAFETY: reads RFLAGS through the stack.
+    unsafe { core::arch::asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
+    flags
 }
