@@ -23,11 +23,32 @@ const CLASSES: [u16; 14] = [
 /// Objects in a magazine: what makes a CPU's magazines fit in one frame.
 const MAGAZINE: usize = 35;
 
+/// What every size up to the largest class's is a multiple of, in [`SMALLEST`].
+const STEP: usize = 16;
+/// The first class that is large enough for `STEP * (index + 1)` bytes.
+const SMALLEST: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut i = 0;
+    while i < table.len() {
+        let mut class = 0;
+        while (CLASSES[class] as usize) < STEP * (i + 1) {
+            class += 1;
+        }
+        table[i] = class as u8;
+        i += 1;
+    }
+    table
+};
+const _: () = assert!(CLASSES[CLASSES.len() - 1] as usize == STEP * SMALLEST.len());
+
 /// The class for a layout; `None` when it goes to the buddy allocator.
+#[inline]
 fn class_for(size: usize, align: usize) -> Option<usize> {
-    CLASSES
-        .iter()
-        .position(|&c| usize::from(c) >= size && usize::from(c).is_multiple_of(align))
+    let first = usize::from(*SMALLEST.get(size.saturating_sub(1) / STEP)?);
+    if align <= STEP {
+        return Some(first);
+    }
+    (first..CLASSES.len()).find(|&class| usize::from(CLASSES[class]).is_multiple_of(align))
 }
 
 /// Frames for a layout without a class. Blocks are aligned to the next power of two of their
