@@ -13,17 +13,16 @@
 //!
 //! The layout is pure and host-tested; [`push`] and [`pop`] move it to and from user memory.
 
-use alloc::vec::Vec;
-
 use super::siginfo::SIGINFO_SIZE;
 use super::sigstate::{Action, AltStack, MINSIGSTKSZ, SS_AUTODISARM, SS_DISABLE, SigSet};
 use super::{SigInfo, Task, signal};
 use crate::abi;
-use crate::arch::TrapFrame;
+use crate::arch::{TrapFrame, fpu};
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::mm::addr::USER_END;
-use crate::vm::user::{copy_from_user, copy_to_user};
+use crate::vm::UserPtr;
+use crate::vm::user::{copy_to_user, load_fpu, load_u32, save_fpu};
 
 /// Bytes of `struct ucontext` with the kernel's 8-byte mask.
 const UCONTEXT_BYTES: usize = 304;
@@ -38,8 +37,11 @@ const UC_STRICT_RESTORE_SS: u64 = 4;
 /// Marks an XSAVE area (in the bytes FXSAVE leaves to software), and its end.
 const FP_XSTATE_MAGIC1: u32 = 0x4650_5853;
 const FP_XSTATE_MAGIC2: u32 = 0x4650_5845;
-/// Offset of the software bytes in the FXSAVE area.
-const SW_BYTES: usize = 464;
+/// Bytes of the second mark.
+const END_BYTES: usize = size_of_val(&FP_XSTATE_MAGIC2);
+/// Offsets of MXCSR and of the software bytes in the FXSAVE area.
+const MXCSR: u64 = 24;
+const SW_BYTES: u64 = 464;
 const FXSAVE_BYTES: usize = 512;
 /// Flags that a program may set: AC OF DF TF SF ZF AF PF CF RF.
 const USER_FLAGS: u64 = 0x0005_0dd5;
@@ -67,37 +69,17 @@ fn place(sp: u64, fpu_bytes: u64) -> Option<Place> {
     })
 }
 
-struct Bytes<'a>(&'a mut [u8]);
-impl Bytes<'_> {
-    fn u64(&mut self, at: usize, v: u64) {
-        self.0[at..at + 8].copy_from_slice(&v.to_le_bytes());
-    }
-    fn u32(&mut self, at: usize, v: u32) {
-        self.0[at..at + 4].copy_from_slice(&v.to_le_bytes());
-    }
-    fn u16(&mut self, at: usize, v: u16) {
-        self.0[at..at + 2].copy_from_slice(&v.to_le_bytes());
-    }
-}
-
-fn u64_at(b: &[u8], at: usize) -> u64 {
-    let mut v = [0; 8];
-    v.copy_from_slice(&b[at..at + 8]);
-    u64::from_le_bytes(v)
-}
-fn u32_at(b: &[u8], at: usize) -> u32 {
-    let mut v = [0; 4];
-    v.copy_from_slice(&b[at..at + 4]);
-    u32::from_le_bytes(v)
-}
-
-/// Offsets in the frame.
-const UC: usize = 8;
-const UC_STACK: usize = UC + 16;
-const UC_MCONTEXT: usize = UC + 40;
-const UC_FPSTATE: usize = UC_MCONTEXT + 184;
-const UC_SIGMASK: usize = UC_MCONTEXT + 256;
-const INFO: usize = UC + UCONTEXT_BYTES;
+/// Words of the frame, from the return address on (asm/ucontext.h, asm/sigcontext.h).
+const UC: usize = 1;
+const UC_STACK: usize = UC + 2;
+const UC_MCONTEXT: usize = UC + 5;
+#[cfg(test)]
+const UC_SEGMENTS: usize = UC_MCONTEXT + 18;
+const UC_FPSTATE: usize = UC_MCONTEXT + 23;
+const UC_SIGMASK: usize = UC_MCONTEXT + 32;
+/// All but the siginfo.
+const FRAME_WORDS: usize = 1 + UCONTEXT_BYTES / 8;
+type Words = [u64; FRAME_WORDS];
 
 /// What a frame records besides the registers.
 struct Context {
@@ -127,33 +109,52 @@ fn trap_number(info: &SigInfo) -> u64 {
     }
 }
 
-fn encode(frame: &TrapFrame, info: &SigInfo, ctx: &Context) -> [u8; FRAME_BYTES] {
-    let mut out = [0; FRAME_BYTES];
-    let mut b = Bytes(&mut out);
-    b.u64(0, ctx.restorer);
+fn encode(f: &TrapFrame, info: &SigInfo, ctx: &Context) -> Words {
     let xstate = if ctx.xsave { UC_FP_XSTATE } else { 0 };
-    b.u64(UC, xstate | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS);
-    b.u64(UC_STACK, ctx.altstack.base.0);
-    b.u32(UC_STACK + 8, ctx.altstack.flags);
-    b.u64(UC_STACK + 16, ctx.altstack.size);
-    let f = frame;
-    let words = [
-        f.r8, f.r9, f.r10, f.r11, f.r12, f.r13, f.r14, f.r15, f.rdi, f.rsi, f.rbp, f.rbx, f.rdx,
-        f.rax, f.rcx, f.rsp, f.rip, f.rflags,
-    ];
-    for (i, word) in words.into_iter().enumerate() {
-        b.u64(UC_MCONTEXT + 8 * i, word);
-    }
-    b.u16(UC_MCONTEXT + 144, f.cs as u16);
-    b.u16(UC_MCONTEXT + 150, f.ss as u16);
-    b.u64(UC_MCONTEXT + 152, f.error_code);
-    b.u64(UC_MCONTEXT + 160, trap_number(info));
-    b.u64(UC_MCONTEXT + 168, ctx.mask.0);
-    b.u64(UC_MCONTEXT + 176, ctx.fault_addr);
-    b.u64(UC_FPSTATE, ctx.fpu);
-    b.u64(UC_SIGMASK, ctx.mask.0);
-    out[INFO..].copy_from_slice(&info.to_bytes());
-    out
+    let flags = xstate | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
+    // The selectors of CS, GS, FS and SS.
+    let segments = f.cs & 0xffff | f.ss << 48;
+    [
+        ctx.restorer,
+        flags,
+        0,
+        ctx.altstack.base.0,
+        u64::from(ctx.altstack.flags),
+        ctx.altstack.size,
+        f.r8,
+        f.r9,
+        f.r10,
+        f.r11,
+        f.r12,
+        f.r13,
+        f.r14,
+        f.r15,
+        f.rdi,
+        f.rsi,
+        f.rbp,
+        f.rbx,
+        f.rdx,
+        f.rax,
+        f.rcx,
+        f.rsp,
+        f.rip,
+        f.rflags,
+        segments,
+        f.error_code,
+        trap_number(info),
+        ctx.mask.0,
+        ctx.fault_addr,
+        ctx.fpu,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        ctx.mask.0,
+    ]
 }
 
 /// What rt_sigreturn takes from a frame.
@@ -165,8 +166,8 @@ struct Restored {
 
 /// Puts a frame's registers into `frame`; segment selectors stay user mode's, flags are
 /// filtered. EFAULT for an instruction pointer outside the user half.
-fn decode(bytes: &[u8; FRAME_BYTES], frame: &mut TrapFrame) -> Result<Restored> {
-    let word = |i: usize| u64_at(bytes, UC_MCONTEXT + 8 * i);
+fn decode(words: &Words, frame: &mut TrapFrame) -> Result<Restored> {
+    let word = |i: usize| words[UC_MCONTEXT + i];
     if word(16) >= USER_END {
         return Err(Errno::EFAULT);
     }
@@ -189,51 +190,45 @@ fn decode(bytes: &[u8; FRAME_BYTES], frame: &mut TrapFrame) -> Result<Restored> 
     frame.rip = word(16);
     frame.rflags = word(17) & USER_FLAGS | FLAG_IF | FLAG_RESERVED_1;
     Ok(Restored {
-        mask: SigSet(u64_at(bytes, UC_SIGMASK)).blockable(),
+        mask: SigSet(words[UC_SIGMASK]).blockable(),
         altstack: AltStack {
-            base: UserAddr(u64_at(bytes, UC_STACK)),
-            flags: u32_at(bytes, UC_STACK + 8),
-            size: u64_at(bytes, UC_STACK + 16),
+            base: UserAddr(words[UC_STACK]),
+            flags: words[UC_STACK + 1] as u32,
+            size: words[UC_STACK + 2],
         },
-        fpu: u64_at(bytes, UC_FPSTATE),
+        fpu: words[UC_FPSTATE],
     })
 }
 
-/// Marks an FPU image for user memory, as Linux does: what it holds and where it ends.
-fn mark_fpu(image: &mut Vec<u8>, xfeatures: u64) -> Result<()> {
-    let len = image.len();
-    if xfeatures == 0 || len < FXSAVE_BYTES {
-        return Ok(());
+/// What the software bytes of an FPU image say (`struct _fpx_sw_bytes`): that it is an XSAVE
+/// image of `len` bytes with these components, and that a second mark follows it. All 0 for an
+/// FXSAVE image.
+fn marks(len: usize, xfeatures: u64) -> [u64; 6] {
+    if xfeatures == 0 {
+        return [0; 6];
     }
-    image.try_reserve(4).map_err(|_| Errno::ENOMEM)?;
-    image.extend_from_slice(&FP_XSTATE_MAGIC2.to_le_bytes());
-    let mut b = Bytes(&mut image[SW_BYTES..FXSAVE_BYTES]);
-    b.0.fill(0);
-    b.u32(0, FP_XSTATE_MAGIC1);
-    b.u32(4, len as u32 + 4);
-    b.u64(8, xfeatures);
-    b.u32(16, len as u32);
-    Ok(())
+    let extended = len as u64 + size_of_val(&FP_XSTATE_MAGIC2) as u64;
+    let magic1 = u64::from(FP_XSTATE_MAGIC1);
+    [extended << 32 | magic1, xfeatures, len as u64, 0, 0, 0]
 }
 
-/// How many bytes of XSAVE image the software bytes announce; 0 for FXSAVE only.
-fn announced(fx: &[u8; FXSAVE_BYTES], own_bytes: usize) -> usize {
-    let len = u32_at(fx, SW_BYTES + 16) as usize;
-    let extended = u32_at(fx, SW_BYTES + 4) as usize;
-    let ok = u32_at(fx, SW_BYTES) == FP_XSTATE_MAGIC1
-        && len >= FXSAVE_BYTES + 64
-        && len <= own_bytes
-        && extended >= len + 4;
-    if ok { len } else { 0 }
+/// Bytes of XSAVE image that the software bytes announce, and its components; `None` for an
+/// FXSAVE image, which is also what marks that make no sense mean (as on Linux).
+fn announced(marks: &[u64; 3], own_bytes: usize) -> Option<(u64, u64)> {
+    let [magic_and_extended, xfeatures, len] = *marks;
+    let (magic1, extended) = (magic_and_extended as u32, magic_and_extended >> 32);
+    let len = len & u64::from(u32::MAX);
+    let fits = len >= (FXSAVE_BYTES + 64) as u64 && len <= own_bytes as u64 && len % 4 == 0;
+    (magic1 == FP_XSTATE_MAGIC1 && fits && extended >= len).then_some((len, xfeatures))
 }
 
 /// Bytes that a signal frame takes at most on this machine (AT_MINSIGSTKSZ).
 pub fn min_stack_bytes() -> u64 {
-    (FRAME_BYTES + crate::arch::fpu::area_bytes() + 4 + 64 + 16) as u64 + RED_ZONE
+    (FRAME_BYTES + fpu::area_bytes() + END_BYTES + 64 + 16) as u64 + RED_ZONE
 }
 
 /// Sets `frame` up to run `action`'s handler for `info`; when it returns, `frame` goes on.
-/// An error (EFAULT, ENOMEM) leaves `frame` as it was.
+/// The caller is `task`'s thread. An error (EFAULT) leaves `frame` as it was.
 pub(super) fn push(
     task: &Task,
     frame: &mut TrapFrame,
@@ -243,15 +238,11 @@ pub(super) fn push(
     if action.flags & u64::from(abi::SA_RESTORER) == 0 {
         return Err(Errno::EFAULT);
     }
-    let thread = task.thread().ok_or(Errno::EFAULT)?;
-    let mut fpu = Vec::new();
-    thread.fpu_image(&mut fpu)?;
-    let xfeatures = crate::arch::fpu::xfeatures();
-    mark_fpu(&mut fpu, xfeatures)?;
-    let (altstack, mask) = {
+    let (altstack, current, mask) = {
         let mut ts = task.sig.lock();
         let current = ts.mask;
-        (ts.altstack, ts.saved_mask.take().unwrap_or(current))
+        let mask = ts.saved_mask.take().unwrap_or(current);
+        (ts.altstack, current, mask)
     };
     let on_alt = altstack.contains(frame.rsp);
     let switch = action.flags & u64::from(abi::SA_ONSTACK) != 0
@@ -263,7 +254,9 @@ pub(super) fn push(
     } else {
         frame.rsp.wrapping_sub(RED_ZONE)
     };
-    let place = place(start, fpu.len() as u64).ok_or(Errno::EFAULT)?;
+    let fpu_bytes = fpu::area_bytes();
+    let xfeatures = fpu::xfeatures();
+    let place = place(start, (fpu_bytes + END_BYTES) as u64).ok_or(Errno::EFAULT)?;
     if (switch || on_alt) && place.sp < altstack.base.0 {
         return Err(Errno::EFAULT);
     }
@@ -278,20 +271,26 @@ pub(super) fn push(
             _ => 0,
         },
     };
-    copy_to_user(UserAddr(place.fpu), &fpu)?;
-    copy_to_user(UserAddr(place.sp), &encode(frame, info, &ctx))?;
+    // The registers are the thread's own: the kernel uses none of them.
+    let marks = marks(fpu_bytes, xfeatures);
+    save_fpu(UserAddr(place.fpu), &marks, FP_XSTATE_MAGIC2)?;
+    UserPtr::<Words>::new(UserAddr(place.sp)).write(encode(frame, info, &ctx))?;
+    let info_at = place.sp + size_of::<Words>() as u64;
+    if action.flags & u64::from(abi::SA_SIGINFO) != 0 {
+        copy_to_user(UserAddr(info_at), &info.to_bytes())?;
+    }
     if altstack.flags & SS_AUTODISARM != 0 {
         task.sig.lock().altstack = AltStack::DISABLED;
     }
-    let mut blocked = signal::mask_of(task).with(action.mask);
+    let mut blocked = current.with(action.mask);
     if action.flags & u64::from(abi::SA_NODEFER) == 0 {
         blocked = blocked.with(SigSet::of(info.signo));
     }
     signal::set_mask_of(task, blocked);
-    thread.reset_fpu();
+    crate::sched::current().reset_fpu();
     frame.rdi = u64::from(info.signo);
-    frame.rsi = place.sp + INFO as u64;
-    frame.rdx = place.sp + UC as u64;
+    frame.rsi = info_at;
+    frame.rdx = place.sp + 8 * UC as u64;
     frame.rax = 0;
     frame.rsp = place.sp;
     frame.rip = action.handler;
@@ -300,44 +299,40 @@ pub(super) fn push(
 }
 
 /// Takes a handler's frame down again (man 2 sigreturn): registers, FPU, mask, alternate
-/// stack. EFAULT: the frame is not readable or makes no sense; the caller sends SIGSEGV.
+/// stack. The caller is `task`'s thread. EFAULT: the frame is not readable or makes no sense;
+/// the caller sends SIGSEGV.
 pub fn pop(task: &Task, frame: &mut TrapFrame) -> Result<()> {
     let at = frame.rsp.checked_sub(8).ok_or(Errno::EFAULT)?;
-    let mut bytes = [0; FRAME_BYTES];
-    copy_from_user(&mut bytes, UserAddr(at))?;
-    let restored = decode(&bytes, frame)?;
-    restore_fpu(task, restored.fpu)?;
+    let words = UserPtr::<Words>::new(UserAddr(at)).read()?;
+    let restored = decode(&words, frame)?;
+    restore_fpu(UserAddr(restored.fpu)).inspect_err(|_| crate::sched::current().reset_fpu())?;
     signal::set_mask_of(task, restored.mask);
     // As Linux: a stack that makes no sense is left out rather than refused.
     let _ = set_altstack(task, restored.altstack, frame.rsp);
     Ok(())
 }
 
-fn restore_fpu(task: &Task, at: u64) -> Result<()> {
-    let thread = task.thread().ok_or(Errno::EFAULT)?;
-    if at == 0 {
-        thread.reset_fpu();
+/// Loads the FPU registers from the image at `at`; NULL: the initial ones. EFAULT: not
+/// readable, or not what the CPU takes; the registers are then anything.
+fn restore_fpu(at: UserAddr) -> Result<()> {
+    if at.0 == 0 {
+        crate::sched::current().reset_fpu();
         return Ok(());
     }
-    let mut fx = [0; FXSAVE_BYTES];
-    copy_from_user(&mut fx, UserAddr(at))?;
-    let len = announced(&fx, crate::arch::fpu::area_bytes());
-    if len == 0 {
-        thread.set_fpu_untrusted(&fx);
-        return Ok(());
+    let field = |offset: u64| at.checked_add(offset).ok_or(Errno::EFAULT);
+    // CPUs refuse reserved bits; emulators may take them.
+    if load_u32(field(MXCSR)?)? & !fpu::mxcsr_mask() != 0 {
+        return Err(Errno::EFAULT);
     }
-    let mut image = Vec::new();
-    image
-        .try_reserve_exact(len + 4)
-        .map_err(|_| Errno::ENOMEM)?;
-    image.resize(len + 4, 0);
-    copy_from_user(&mut image, UserAddr(at))?;
-    if u32_at(&image, len) == FP_XSTATE_MAGIC2 {
-        thread.set_fpu_untrusted(&image[..len]);
-    } else {
-        thread.set_fpu_untrusted(&fx);
+    if fpu::xfeatures() == 0 {
+        return load_fpu(at, None);
     }
-    Ok(())
+    let marks = UserPtr::<[u64; 3]>::new(field(SW_BYTES)?).read()?;
+    let components = match announced(&marks, fpu::area_bytes()) {
+        Some((len, components)) if load_u32(field(len)?)? == FP_XSTATE_MAGIC2 => Some(components),
+        _ => None,
+    };
+    load_fpu(at, components)
 }
 
 /// Sets the alternate stack (man 2 sigaltstack). EPERM while running on it, EINVAL for
@@ -425,7 +420,8 @@ mod tests {
         };
         let info = SigInfo::user(10, 1, 2);
         let mut bytes = encode(&sample(), &info, &ctx);
-        assert_eq!(u64_at(&bytes, 0), 0x1234);
+        assert_eq!(bytes[0], 0x1234);
+        assert_eq!(bytes[UC_SEGMENTS], 0x002b_0000_0000_0033);
         let mut back = TrapFrame {
             cs: 0x33,
             ss: 0x2b,
@@ -440,32 +436,39 @@ mod tests {
         assert_eq!((restored.fpu, restored.mask), (0x8000, SigSet(5)));
         assert_eq!(restored.altstack, ctx.altstack);
         // IOPL and a kernel selector in the frame have no effect.
-        Bytes(&mut bytes).u64(UC_MCONTEXT + 136, 0x3246);
-        Bytes(&mut bytes).u16(UC_MCONTEXT + 144, 0x8);
+        bytes[UC_MCONTEXT + 17] = 0x3246;
+        bytes[UC_SEGMENTS] = 0x8;
         decode(&bytes, &mut back).unwrap();
         assert_eq!((back.rflags, back.cs), (0x246, 0x33));
-        Bytes(&mut bytes).u64(UC_MCONTEXT + 128, 0xffff_8000_0000_0000);
+        bytes[UC_MCONTEXT + 16] = 0xffff_8000_0000_0000;
         assert!(decode(&bytes, &mut back).is_err());
     }
 
     #[test]
     fn offsets_are_the_headers() {
         // asm/ucontext.h: uc_stack 16, uc_mcontext 40, uc_sigmask 296; sigcontext fpstate 184.
-        assert_eq!(UC_STACK - UC, 16);
-        assert_eq!(UC_MCONTEXT - UC, 40);
-        assert_eq!(UC_SIGMASK - UC, 296);
+        let offset = |word: usize| 8 * (word - UC);
+        assert_eq!(offset(UC_STACK), 16);
+        assert_eq!(offset(UC_MCONTEXT), 40);
+        assert_eq!(offset(UC_SIGMASK), 296);
+        assert_eq!(8 * (UC_FPSTATE - UC_MCONTEXT), 184);
+        assert_eq!(size_of::<Words>() + SIGINFO_SIZE, FRAME_BYTES);
         assert_eq!(FRAME_BYTES, 440);
     }
 
     #[test]
     fn fpu_marks_are_believed_only_when_they_fit() {
-        let mut image = vec![0u8; 832];
-        mark_fpu(&mut image, 7).unwrap();
-        assert_eq!(image.len(), 836);
-        let mut fx: [u8; 512] = image[..512].try_into().unwrap();
-        assert_eq!(announced(&fx, 832), 832);
-        assert_eq!(announced(&fx, 800), 0);
-        fx[SW_BYTES] ^= 1;
-        assert_eq!(announced(&fx, 832), 0);
+        let six = marks(832, 7);
+        // struct _fpx_sw_bytes: magic1, extended_size, xfeatures, xstate_size.
+        assert_eq!(six, [836 << 32 | 0x4650_5853, 7, 832, 0, 0, 0]);
+        assert_eq!(marks(512, 0), [0; 6]);
+        let three = [six[0], six[1], six[2]];
+        assert_eq!(announced(&three, 832), Some((832, 7)));
+        assert_eq!(announced(&three, 800), None);
+        // Padding behind the size is nobody's business.
+        assert_eq!(announced(&[six[0], 7, 1 << 32 | 832], 832), Some((832, 7)));
+        assert_eq!(announced(&[six[0] ^ 1, 7, 832], 832), None);
+        assert_eq!(announced(&[six[0], 7, 512], 832), None);
+        assert_eq!(announced(&[831 << 32 | 0x4650_5853, 7, 832], 832), None);
     }
 }

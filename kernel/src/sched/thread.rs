@@ -575,12 +575,17 @@ impl Thread {
             super::current().with_fpu(|state| own.copy_from(state));
         }
     }
-    /// Resets the running thread's FPU/SSE/AVX state to the ABI's initial one (execve).
+    /// Gives the running thread the ABI's initial FPU/SSE/AVX registers (execve, a signal
+    /// handler). Caller is it.
     pub fn reset_fpu(&self) {
-        self.change_fpu(FpuState::reset);
+        debug_assert!(self.is_current());
+        // SAFETY: the running thread's own field; only looked at.
+        if unsafe { (*self.fpu.get()).is_some() } {
+            crate::arch::fpu::load_initial();
+        }
     }
-    /// Shows the running thread's saved FPU state (signal frames). Caller is it.
-    pub fn with_fpu<R>(&self, f: impl FnOnce(&FpuState) -> R) -> Option<R> {
+    /// Shows the running thread's FPU state, saved now. Caller is it.
+    fn with_fpu<R>(&self, f: impl FnOnce(&FpuState) -> R) -> Option<R> {
         debug_assert!(self.is_current());
         // SAFETY: the running thread's own area: the context switch saves into it only while
         // this thread does not run, and stores the same registers.
@@ -590,35 +595,6 @@ impl Thread {
         crate::arch::irq_restore(irq);
         Some(f(state))
     }
-    /// Copies the running thread's FPU/SSE/AVX registers to `out`, in the layout of
-    /// `arch::fpu::FpuState::bytes` (signal frames). Caller is the thread. ENOMEM.
-    pub fn fpu_image(&self, out: &mut alloc::vec::Vec<u8>) -> Result<()> {
-        self.with_fpu(|state| {
-            let bytes = state.bytes();
-            out.try_reserve(bytes.len()).map_err(|_| Errno::ENOMEM)?;
-            out.extend_from_slice(bytes);
-            Ok(())
-        })
-        .unwrap_or(Ok(()))
-    }
-    /// Loads FPU/SSE/AVX registers that a program wrote (rt_sigreturn; see
-    /// `arch::fpu::FpuState::set_from_untrusted`). Caller is the thread.
-    pub fn set_fpu_untrusted(&self, bytes: &[u8]) {
-        self.change_fpu(|state| state.set_from_untrusted(bytes));
-    }
-    /// Changes the running thread's FPU state and loads it (execve, rt_sigreturn). Caller is
-    /// it. `f` must not sleep.
-    pub fn change_fpu(&self, f: impl FnOnce(&mut FpuState)) {
-        debug_assert!(self.is_current());
-        let irq = crate::arch::irq_save();
-        // SAFETY: the running thread's own area, interrupts off: no switch saves over it.
-        if let Some(state) = unsafe { (*self.fpu.get()).as_mut() } {
-            f(state);
-            state.restore();
-        }
-        crate::arch::irq_restore(irq);
-    }
-
     /// What the first switch to the thread runs.
     #[cfg(target_os = "none")]
     pub(super) fn run_entry(&self) {

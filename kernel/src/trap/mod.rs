@@ -34,6 +34,7 @@ mod entries {
     const DEVICE_NOT_AVAILABLE: u64 = 7;
     const DOUBLE_FAULT: u64 = 8;
     const STACK_SEGMENT: u64 = 12;
+    const PROTECTION: u64 = 13;
     const PAGE_FAULT: u64 = 14;
     const X87: u64 = 16;
     const ALIGNMENT: u64 = 17;
@@ -82,6 +83,11 @@ mod entries {
                 arch::irq::irq_enable();
                 user_exception(frame, vector);
             }
+            // A program's FPU image that the CPU refuses.
+            PROTECTION => match crate::vm::user::refused(frame.rip) {
+                Some(fixup) => frame.rip = fixup,
+                None => report::fatal(frame, vector),
+            },
             _ => report::fatal(frame, vector),
         }
     }

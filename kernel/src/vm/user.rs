@@ -8,12 +8,18 @@
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
-use crate::arch::user_copy;
+use crate::arch::{fpu, user_copy, user_fpu};
 use crate::error::{Errno, Result};
 use crate::mm::addr::USER_END;
 use crate::mm::{PAGE_SIZE, UserAddr};
 
-pub use crate::arch::user_copy::fixup;
+pub use crate::arch::user_fpu::refused;
+
+/// Where the kernel continues after a fault at `rip` that cannot be satisfied; `None` when
+/// the fault is the kernel's own mistake.
+pub fn fixup(rip: u64) -> Option<u64> {
+    user_copy::fixup(rip).or_else(|| user_fpu::fixup(rip))
+}
 
 /// Whether `[addr, addr + len)` lies in the user half. It need not be mapped.
 pub fn is_user_range(addr: UserAddr, len: usize) -> bool {
@@ -80,6 +86,32 @@ pub fn zero_user(dst: UserAddr, len: usize) -> Result<()> {
     // SAFETY: the range was checked.
     let left = unsafe { user_copy::zero(dst.0 as *mut u8, len) };
     (left == 0).then_some(()).ok_or(Errno::EFAULT)
+}
+
+/// Saves the running thread's FPU registers at `dst`, with `software` in the bytes that the
+/// format leaves to software; an XSAVE image is followed by the word `end`
+/// ([`user_fpu::save`]). Faults as [`copy_to_user`]. EFAULT, also when `dst` is not aligned to 64.
+pub fn save_fpu(dst: UserAddr, software: &[u64; 6], end: u32) -> Result<()> {
+    check_range(dst, fpu::area_bytes() + size_of_val(&end))?;
+    if !dst.0.is_multiple_of(64) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: aligned, and the range was checked.
+    let saved = unsafe { user_fpu::save(dst.0 as *mut u8, software, end) };
+    saved.then_some(()).ok_or(Errno::EFAULT)
+}
+
+/// Loads the running thread's FPU registers from `src` ([`user_fpu::load`]): the `components`
+/// of an XSAVE image, or with `None` an FXSAVE image. EFAULT, also when the CPU refuses what is
+/// there; the registers are then anything.
+pub fn load_fpu(src: UserAddr, components: Option<u64>) -> Result<()> {
+    if components.is_some() && fpu::xfeatures() == 0 {
+        return Err(Errno::EFAULT);
+    }
+    check_range(src, fpu::area_bytes())?;
+    // SAFETY: the range was checked, and the CPU has XSAVE where it is used.
+    let loaded = unsafe { user_fpu::load(src.0 as *const u8, components) };
+    loaded.then_some(()).ok_or(Errno::EFAULT)
 }
 
 fn check_word(addr: UserAddr) -> Result<()> {
@@ -214,13 +246,13 @@ impl<T: Pod> UserPtr<T> {
     }
     /// Copies the value in. EFAULT.
     pub fn read(self) -> Result<T> {
-        let mut value = core::mem::MaybeUninit::<T>::zeroed();
-        // SAFETY: the slice covers the zeroed value exactly.
-        let bytes = unsafe {
-            core::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<u8>(), size_of::<T>())
-        };
-        copy_from_user(bytes, self.addr)?;
-        // SAFETY: Pod: every bit pattern is valid.
+        let mut value = core::mem::MaybeUninit::<T>::uninit();
+        // SAFETY: the value is as long.
+        let n = unsafe { copy_in(value.as_mut_ptr().cast(), self.addr, size_of::<T>()) }?;
+        if n != size_of::<T>() {
+            return Err(Errno::EFAULT);
+        }
+        // SAFETY: Pod: every bit pattern is valid, and all bytes were written.
         Ok(unsafe { value.assume_init() })
     }
     /// Copies the value out. EFAULT.

@@ -15,8 +15,6 @@ use super::features::{Features, features};
 pub const FXSAVE_BYTES: usize = 512;
 /// Bytes of the XSAVE header behind it.
 const HEADER_BYTES: usize = 64;
-/// Offset of XSTATE_BV in the area.
-const XSTATE_BV: usize = FXSAVE_BYTES;
 /// Initial x87 control word: all exceptions masked, 64-bit precision (System V ABI 3.4.1).
 const FCW: u16 = 0x37f;
 /// Initial MXCSR: all exceptions masked.
@@ -30,6 +28,54 @@ static XCR0: AtomicU64 = AtomicU64::new(0);
 static AREA_BYTES: AtomicU32 = AtomicU32::new(FXSAVE_BYTES as u32);
 /// Bits of MXCSR this CPU allows.
 static MXCSR_MASK: AtomicU32 = AtomicU32::new(MXCSR_DEFAULT_MASK);
+
+/// Bytes of the initial state: the legacy area and the header.
+const INITIAL_BYTES: usize = FXSAVE_BYTES + HEADER_BYTES;
+
+/// The state a program starts with (System V ABI, AMD64, 3.4.1), for XRSTOR as for FXRSTOR. Its
+/// XSTATE_BV is 0: every component is in its initial state, and MXCSR is read all the same.
+static INITIAL: Initial = Initial({
+    let mut bytes = [0; INITIAL_BYTES];
+    [bytes[0], bytes[1]] = FCW.to_le_bytes();
+    [bytes[24], bytes[25], bytes[26], bytes[27]] = MXCSR.to_le_bytes();
+    bytes
+});
+
+#[repr(C, align(64))]
+struct Initial([u8; INITIAL_BYTES]);
+
+/// Gives this CPU the registers that a program starts with (execve, a signal handler). Caller
+/// is a user thread: they are its own.
+pub fn load_initial() {
+    #[cfg(target_os = "none")]
+    // SAFETY: the area is aligned, as large as the format needs, and nothing in it faults.
+    unsafe {
+        load(INITIAL.0.as_ptr());
+    }
+}
+
+/// Loads this CPU's registers.
+///
+/// # Safety
+/// `area` is one of the machine's format, aligned to 64 bytes; nothing in it faults.
+#[cfg(target_os = "none")]
+#[inline]
+unsafe fn load(area: *const u8) {
+    // SAFETY: the caller's; the CPU has what is used.
+    unsafe {
+        if features().contains(Features::XSAVE) {
+            core::arch::asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX,
+                in("edx") u32::MAX, options(nostack, readonly));
+        } else {
+            core::arch::asm!("fxrstor64 [{}]", in(reg) area, options(nostack, readonly));
+        }
+    }
+}
+
+/// Bits of MXCSR that a program may set on this machine.
+pub fn mxcsr_mask() -> u32 {
+    MXCSR_MASK.load(Ordering::Relaxed)
+}
 
 /// Bytes of an area on this machine, 512 (FXSAVE) or more (XSAVE).
 pub fn area_bytes() -> usize {
@@ -122,21 +168,9 @@ impl FpuState {
         // SAFETY: the size is not 0.
         let area = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(NoMemory)?;
         let mut state = FpuState { area, layout };
-        state.reset();
+        let initial = &INITIAL.0[..layout.size().min(INITIAL_BYTES)];
+        state.bytes_mut()[..initial.len()].copy_from_slice(initial);
         Ok(state)
-    }
-
-    /// Back to the initial state (execve).
-    pub fn reset(&mut self) {
-        let xsave = xfeatures() != 0;
-        let bytes = self.bytes_mut();
-        bytes.fill(0);
-        bytes[0..2].copy_from_slice(&FCW.to_le_bytes());
-        bytes[24..28].copy_from_slice(&MXCSR.to_le_bytes());
-        if xsave {
-            // x87 and SSE are taken from the area; the rest is in its initial state.
-            bytes[XSTATE_BV..XSTATE_BV + 8].copy_from_slice(&3u64.to_le_bytes());
-        }
     }
 
     /// Makes this a copy of `other` (fork).
@@ -144,9 +178,7 @@ impl FpuState {
         self.bytes_mut().copy_from_slice(other.bytes());
     }
 
-    /// The saved area, in the layout that Linux shows in signal frames (struct fpstate,
-    /// without its `sw_reserved` marks).
-    pub fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &[u8] {
         // SAFETY: the area is as long as its layout and initialised.
         unsafe { core::slice::from_raw_parts(self.area.as_ptr(), self.layout.size()) }
     }
@@ -154,39 +186,6 @@ impl FpuState {
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, borrowed exclusively.
         unsafe { core::slice::from_raw_parts_mut(self.area.as_ptr(), self.layout.size()) }
-    }
-
-    /// Takes over an area that a program gave (rt_sigreturn): 512 bytes or
-    /// [`area_bytes`]. What would fault on restoring is masked out.
-    pub fn set_from_untrusted(&mut self, bytes: &[u8]) {
-        let xfeatures = xfeatures();
-        let mask = MXCSR_MASK.load(Ordering::Relaxed);
-        let full = bytes.len() >= self.layout.size() && xfeatures != 0;
-        let own = self.bytes_mut();
-        let n = if full {
-            own.len()
-        } else {
-            FXSAVE_BYTES.min(bytes.len())
-        };
-        own[..n].copy_from_slice(&bytes[..n]);
-        let mut mxcsr = [0; 4];
-        mxcsr.copy_from_slice(&own[24..28]);
-        let mxcsr = u32::from_le_bytes(mxcsr) & mask;
-        own[24..28].copy_from_slice(&mxcsr.to_le_bytes());
-        if xfeatures == 0 {
-            return;
-        }
-        let header = &mut own[XSTATE_BV..XSTATE_BV + HEADER_BYTES];
-        let mut bv = [0; 8];
-        bv.copy_from_slice(&header[..8]);
-        let bv = if full {
-            u64::from_le_bytes(bv) & xfeatures
-        } else {
-            3
-        };
-        // XCOMP_BV and the reserved bytes must be 0 (SDM 1, 13.4.2).
-        header.fill(0);
-        header[..8].copy_from_slice(&bv.to_le_bytes());
     }
 
     /// Saves this CPU's registers here.
@@ -216,16 +215,10 @@ impl FpuState {
     pub fn restore(&self) {
         #[cfg(target_os = "none")]
         {
-            let area = self.area.as_ptr();
-            // SAFETY: as in `save`; the content was saved by it or is the initial state or
-            // was checked, so nothing in it faults.
+            // SAFETY: the area is aligned and as large as the enabled components need; its
+            // content is the initial state or was saved by the CPU, so nothing in it faults.
             unsafe {
-                if features().contains(Features::XSAVE) {
-                    core::arch::asm!("xrstor64 [{}]", in(reg) area, in("eax") u32::MAX,
-                        in("edx") u32::MAX, options(nostack));
-                } else {
-                    core::arch::asm!("fxrstor64 [{}]", in(reg) area, options(nostack));
-                }
+                load(self.area.as_ptr());
             }
         }
     }
@@ -247,15 +240,5 @@ mod tests {
         let state = FpuState::initial().unwrap();
         assert_eq!(state.bytes()[..2], FCW.to_le_bytes());
         assert_eq!(state.bytes()[24..28], MXCSR.to_le_bytes());
-    }
-
-    #[test]
-    fn untrusted_state_cannot_set_reserved_mxcsr_bits() {
-        let mut state = FpuState::initial().unwrap();
-        state.set_from_untrusted(&[0xff; FXSAVE_BYTES]);
-        assert_eq!(state.bytes()[24..28], MXCSR_DEFAULT_MASK.to_le_bytes());
-        // A short area changes only what it has.
-        state.set_from_untrusted(&[0; 3]);
-        assert_eq!(state.bytes()[4], 0xff);
     }
 }

@@ -35,6 +35,7 @@ pub mod smp;
 pub mod tlb;
 pub mod trap_frame;
 pub mod user_copy;
+pub mod user_fpu;
 pub mod vdso;
 
 pub use cpu::{cpu_id, nr_cpus, tsc};

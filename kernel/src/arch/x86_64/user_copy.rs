@@ -11,7 +11,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether CR4.SMAP is set: only then do `stac` and `clac` exist for sure.
-static SMAP: AtomicBool = AtomicBool::new(false);
+pub(super) static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// Called once on the boot CPU, before the first user copy, when CR4.SMAP is set on all CPUs.
 /// Entry code for interrupts and exceptions must `clac`, and SFMASK must hold AC.
