@@ -44,12 +44,9 @@ pub fn deliver(frame: &mut TrapFrame) {
 
 fn deliver_all(frame: &mut TrapFrame) -> Option<ExitStatus> {
     let task = current();
-    let mut handled = false;
     loop {
         // First the flag, then the look: a signal that comes after the look sets it again.
-        if let Some(thread) = task.thread() {
-            thread.clear_interrupt();
-        }
+        crate::sched::current().clear_interrupt();
         match next(&task) {
             Next::Exit(status) => return Some(status),
             Next::Fault(info) => {
@@ -60,16 +57,15 @@ fn deliver_all(frame: &mut TrapFrame) -> Option<ExitStatus> {
             Next::Stop(sig) => stop(&task, sig),
             Next::Handle(info, action) => {
                 restart(frame, Some(action.flags));
-                handled = true;
-                if sigframe::push(&task, frame, &info, &action).is_err() {
-                    // No room for the frame: the program cannot go on.
-                    force_segv(&task, info.signo);
+                if sigframe::push(&task, frame, &info, &action).is_ok() {
+                    // What else the new mask lets through has set the flag again.
+                    return None;
                 }
+                // No room for the frame: the program cannot go on.
+                force_segv(&task, info.signo);
             }
             Next::Return => {
-                if !handled {
-                    restart(frame, None);
-                }
+                restart(frame, None);
                 let saved = task.sig.lock().saved_mask.take();
                 match saved {
                     // What the old mask lets through is looked at once more.
@@ -168,14 +164,13 @@ fn next(task: &Task) -> Next {
 
 /// Takes the next unblocked signal, the thread's own first, with its action.
 fn take(ps: &mut ProcSig, task: &Task) -> Option<(SigInfo, Action)> {
-    let actions = ps.actions.clone();
+    let ProcSig {
+        actions, pending, ..
+    } = ps;
     let mut actions = actions.lock();
     let mut ts = task.sig.lock();
     let wanted = SigSet::ALL.without(ts.mask);
-    let info = ts
-        .pending
-        .take(wanted)
-        .or_else(|| ps.pending.take(wanted))?;
+    let info = ts.pending.take(wanted).or_else(|| pending.take(wanted))?;
     let action = actions.get(info.signo);
     if action.handler > SIG_IGN && action.flags & u64::from(abi::SA_RESETHAND) != 0 {
         actions.set(

@@ -126,10 +126,8 @@ fn enqueue(
             );
     let protected = ps.unkillable && action.handler == SIG_DFL;
     let blocked_by = |t: &Arc<Task>| t.sig.lock().mask.has(sig);
-    let target_blocks = match task {
-        Some(t) => blocked_by(t),
-        None => ps.threads.first().is_some_and(blocked_by),
-    };
+    let target = task.or(ps.threads.first());
+    let target_blocks = target.is_some_and(blocked_by);
     // A blocked signal stays pending even if it is ignored now: the action may change, and the
     // first process takes its orders so (sigtimedwait).
     if (protected || does_nothing) && !target_blocks {
@@ -142,8 +140,9 @@ fn enqueue(
             DefaultAction::Terminate | DefaultAction::Core
         );
     let taker = match task {
-        Some(t) => (!target_blocks).then(|| t.clone()),
-        None => ps.threads.iter().find(|t| !blocked_by(t)).cloned(),
+        _ if !target_blocks => target,
+        Some(_) => None,
+        None => ps.threads.iter().skip(1).find(|t| !blocked_by(t)),
     };
     if fatal && taker.is_some() {
         if ps.group_exit.is_none() {
@@ -274,7 +273,10 @@ pub(super) fn set_mask_of(task: &Task, mask: SigSet) -> SigSet {
         thread.interrupt();
     }
     // Signals that this thread was told of and now blocks are for somebody else.
-    retarget(&ps, ps.pending.set().and(mask.without(old)));
+    let others = ps.pending.set().and(mask.without(old));
+    if !others.is_empty() {
+        retarget(&ps, others);
+    }
     old
 }
 

@@ -269,21 +269,19 @@ impl Pending {
     /// Takes the first signal that is in `wanted`.
     pub fn take(&mut self, wanted: SigSet) -> Option<SigInfo> {
         let sig = self.set.and(wanted).first()?;
-        let mut found = None;
-        let mut more = false;
-        for (i, info) in self.queue.iter().enumerate() {
-            if info.signo == sig {
-                if found.is_some() {
-                    more = true;
-                    break;
-                }
-                found = Some(i);
-            }
-        }
+        let mut queued = self.queue.iter().enumerate();
+        let mut of_sig = || queued.find(|(_, info)| info.signo == sig).map(|(i, _)| i);
+        let found = of_sig();
+        // Only real-time signals are queued more than once.
+        let more = sig >= abi::SIGRTMIN && found.is_some() && of_sig().is_some();
         if !more {
             self.set = self.set.without(SigSet::of(sig));
         }
-        let info = found.and_then(|i| self.queue.remove(i));
+        let info = match found {
+            Some(0) => self.queue.pop_front(),
+            Some(i) => self.queue.remove(i),
+            None => None,
+        };
         // Information lost for want of memory: the signal arrives as from nobody.
         Some(info.unwrap_or(SigInfo::user(sig, 0, 0)))
     }
