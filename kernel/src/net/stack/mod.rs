@@ -31,6 +31,8 @@ mod shard;
 pub mod table;
 pub mod traffic_class;
 #[cfg(test)]
+mod window_tests;
+#[cfg(test)]
 mod wire_tests;
 
 use alloc::boxed::Box;

@@ -1862,15 +1862,17 @@ impl<'a> Socket<'a> {
         }
 
         let window_start = self.remote_seq_no + self.rx_buffer.len();
-        let window_end = if let Some(last_ack) = self.remote_last_ack {
-            last_ack + ((self.remote_last_win as usize) << self.remote_win_shift)
+        // Whatever there is room for. The window announced last may end up to a unit of its scale
+        // before one that was announced earlier, and the remote end may have used that.
+        let window_end = if self.remote_last_ack.is_some() {
+            window_start + self.rx_buffer.window()
         } else {
             window_start
         };
         let segment_start = repr.seq_number;
         let segment_end = repr.seq_number + repr.payload.len();
 
-        let (payload, payload_offset) = match self.state {
+        let (mut payload, payload_offset) = match self.state {
             // In LISTEN and SYN-SENT states, we have not yet synchronized with the remote end.
             State::Listen | State::SynSent => (&[][..], 0),
             _ => {
@@ -1990,6 +1992,20 @@ impl<'a> Socket<'a> {
             }
         };
 
+        // Without memory for them the octets are lost, as on the wire.
+        if !payload.is_empty()
+            && !self
+                .rx_buffer
+                .reserve(self.rx_buffer.len() + payload_offset + payload.len())
+        {
+            net_debug!("no memory for {} octets", payload.len());
+            payload = &[];
+        }
+        let payload_end = match payload.len() {
+            0 => window_start,
+            len => window_start + payload_offset + len,
+        };
+
         // Compute the amount of acknowledged octets, removing the SYN and FIN bits
         // from the sequence space.
         let mut ack_len = 0;
@@ -2023,8 +2039,11 @@ impl<'a> Socket<'a> {
         control = control.quash_psh();
 
         // If a FIN is received at the end of the current segment, but
-        // we have a hole in the assembler before the current segment, disregard this FIN.
-        if control == TcpControl::Fin && window_start < segment_start {
+        // we have a hole in the assembler before the current segment, or do not take in
+        // all of its octets, disregard this FIN.
+        if control == TcpControl::Fin
+            && (window_start < segment_start || payload_end < segment_end)
+        {
             tcp_trace!(
                 "ignoring FIN because we don't have full data yet. window_start={} segment_start={}",
                 window_start,
@@ -2374,15 +2393,6 @@ impl<'a> Socket<'a> {
         self.last_data_received = Some(cx.now());
         if payload_offset != 0 {
             self.counts.out_of_order = self.counts.out_of_order.wrapping_add(1);
-        }
-
-        // Without memory for them the octets are lost, as on the wire.
-        if !self
-            .rx_buffer
-            .reserve(self.rx_buffer.len() + payload_offset + payload_len)
-        {
-            net_debug!("no memory for {} octets", payload_len);
-            return None;
         }
 
         let assembler_was_empty = self.assembler.is_empty();
