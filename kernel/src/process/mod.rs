@@ -47,6 +47,8 @@ pub use sigstate::SigSet;
 pub use task::{ExitStatus, Process, Task, Usage};
 
 use alloc::sync::Arc;
+use core::marker::PhantomData;
+use core::mem::ManuallyDrop;
 
 use crate::net::unix;
 
@@ -103,11 +105,27 @@ fn kill_for_memory() -> bool {
     try_current().is_none_or(|task| task.pid() != victim.pid)
 }
 
+/// The running thread's task, borrowed: its thread holds it while it runs. Not `Send`: it is only
+/// true on this thread's stack. Who keeps it longer clones the `Arc`.
+pub struct Current {
+    task: ManuallyDrop<Arc<Task>>,
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl core::ops::Deref for Current {
+    type Target = Arc<Task>;
+    #[inline]
+    fn deref(&self) -> &Arc<Task> {
+        &self.task
+    }
+}
+
 /// The running thread's task.
 ///
 /// # Panics
 /// In a kernel thread, which has none: only system-call and fault paths ask.
-pub fn current() -> Arc<Task> {
+#[inline]
+pub fn current() -> Current {
     match try_current() {
         Some(task) => task,
         None => panic!("a kernel thread asked for its process"),
@@ -115,8 +133,17 @@ pub fn current() -> Arc<Task> {
 }
 
 /// The running thread's task, if it has one.
-pub fn try_current() -> Option<Arc<Task>> {
-    crate::sched::current().ext::<Task>()?.shared()
+#[inline]
+pub fn try_current() -> Option<Current> {
+    let thread = crate::sched::current();
+    let task = thread.ext::<Task>()?;
+    // SAFETY: `this` names the `Arc` that the task lies in, and the thread keeps that for as long as
+    // it lives, which is longer than its stack. It is not dropped here.
+    let task = unsafe { ManuallyDrop::new(Arc::from_raw(task.this.as_ptr())) };
+    Some(Current {
+        task,
+        _not_send: PhantomData,
+    })
 }
 
 /// The process with this id; zombies included.

@@ -10,7 +10,7 @@ use crate::security::Credentials;
 use crate::security::cred::MAX_GROUPS;
 use crate::vm::UserPtr;
 
-fn own() -> (Arc<Task>, Arc<Credentials>) {
+fn own() -> (process::Current, Arc<Credentials>) {
     let task = process::current();
     let cred = task.cred();
     (task, cred)
@@ -165,7 +165,7 @@ pub fn capget(header: UserPtr<[u32; 2]>, data: UserPtr<[u32; 3]>) -> SyscallResu
         return Err(Errno::EINVAL);
     }
     let task = match pid {
-        0 => process::current(),
+        0 => process::current().clone(),
         _ => process::find_task(pid).ok_or(Errno::ESRCH)?,
     };
     let caps = task.cred().caps;

@@ -24,7 +24,7 @@ pub fn sched_yield() -> SyscallResult {
 /// The task of a thread id, 0 for the caller. EINVAL, ESRCH.
 fn task_of(tid: i32) -> Result<Arc<Task>> {
     match tid {
-        0 => Ok(process::current()),
+        0 => Ok(process::current().clone()),
         1.. => process::find_task(tid).ok_or(Errno::ESRCH),
         _ => Err(Errno::EINVAL),
     }

@@ -143,7 +143,7 @@ fn check_may_change(tty: &Tty, end: End) -> Result<()> {
 }
 
 /// Whether `tty` controls the caller's session (ENOTTY otherwise).
-fn require_controlling(tty: &Tty) -> Result<Arc<crate::process::Task>> {
+fn require_controlling(tty: &Tty) -> Result<crate::process::Current> {
     let task = crate::process::try_current().ok_or(Errno::ENOTTY)?;
     let mine = task
         .process()

@@ -24,14 +24,14 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
 use crate::mm::UserAddr;
-use crate::process::{self, Task};
+use crate::process;
 use crate::security::Credentials;
 use crate::vfs::{self, Caller, FsContext, Path, inode::PATH_MAX};
 use crate::vm::user::read_cstr;
 
 /// The calling process: holds what a [`Caller`] borrows.
 struct Context {
-    task: Arc<Task>,
+    task: process::Current,
     fs: Arc<FsContext>,
     cred: Arc<Credentials>,
 }
