@@ -266,7 +266,7 @@ mod entries {
     #[unsafe(no_mangle)]
     extern "C" fn oxbow_exit_to_user(frame: &mut TrapFrame) {
         loop {
-            let _ = arch::irq_save();
+            arch::irq::irq_disable();
             let resched = percpu::this().need_resched.load(Ordering::Relaxed);
             let attention = crate::sched::current().is_interrupted();
             // A restart code in rax of a system call wants a decision even if the reason to
@@ -275,18 +275,25 @@ mod entries {
             if !resched && !attention && !restart {
                 break;
             }
-            arch::irq::irq_enable();
-            if resched {
-                oxbow_preempt_point();
-            }
-            if attention || restart {
-                process::signal::deliver(frame);
-            }
+            exit_work(frame, resched, attention || restart);
         }
         // `iretq` to an address that is not canonical faults in kernel mode. The page just
         // above the user half is never mapped: the program faults there instead.
         if frame.rip > USER_END {
             frame.rip = USER_END;
+        }
+    }
+
+    /// Apart, so that the way out saves no registers when nothing is due.
+    #[cold]
+    #[inline(never)]
+    fn exit_work(frame: &mut TrapFrame, resched: bool, attention: bool) {
+        arch::irq::irq_enable();
+        if resched {
+            oxbow_preempt_point();
+        }
+        if attention {
+            process::signal::deliver(frame);
         }
     }
 

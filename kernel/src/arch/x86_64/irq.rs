@@ -14,8 +14,7 @@ pub fn irq_save() -> IrqState {
     #[cfg(target_os = "none")]
     {
         let state = IrqState(flags());
-        // SAFETY: kernel mode; the caller restores the flag.
-        unsafe { core::arch::asm!("cli", options(nostack)) };
+        irq_disable();
         state
     }
     #[cfg(not(target_os = "none"))]
@@ -28,6 +27,16 @@ pub fn irq_restore(state: IrqState) {
     if state.0 & IF != 0 {
         irq_enable();
     }
+}
+
+/// Disables interrupts on this CPU, however they were.
+#[inline]
+pub fn irq_disable() {
+    #[cfg(target_os = "none")]
+    // SAFETY: kernel mode; the caller enables them again, or returns to where they are on.
+    unsafe {
+        core::arch::asm!("cli", options(nostack))
+    };
 }
 
 /// Enables interrupts on this CPU.
