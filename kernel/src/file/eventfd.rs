@@ -3,18 +3,21 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::anon::AnonInode;
 use super::{File, OpenFile, PollEvents, PollTable};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::sched::WaitQueue;
-use crate::sync::{IrqLock, Rank};
 use crate::vm::{IoDest, IoSource};
 
 /// A counter; see the module.
 pub struct EventFd {
-    count: IrqLock<u64>,
+    /// Sequentially consistent: who changes it looks for waiters after it, who waits looks at it
+    /// after registering.
+    count: AtomicU64,
     semaphore: bool,
     readable: Arc<WaitQueue>,
     writable: Arc<WaitQueue>,
@@ -28,7 +31,7 @@ impl EventFd {
     /// A counter of `initial`; with `semaphore` each read takes 1.
     pub fn new(initial: u32, semaphore: bool) -> Arc<EventFd> {
         Arc::new(EventFd {
-            count: IrqLock::new(Rank::Object, u64::from(initial)),
+            count: AtomicU64::new(u64::from(initial)),
             semaphore,
             readable: Arc::new(WaitQueue::new()),
             writable: Arc::new(WaitQueue::new()),
@@ -37,21 +40,17 @@ impl EventFd {
     }
 
     fn try_take(&self) -> Option<u64> {
-        let mut count = self.count.lock();
-        let taken = match *count {
-            0 => return None,
-            _ if self.semaphore => 1,
-            all => all,
-        };
-        *count -= taken;
-        Some(taken)
+        let taken = |count: u64| if self.semaphore { 1 } else { count };
+        let take = |count: u64| count.checked_sub(taken(count)).filter(|_| count != 0);
+        self.count
+            .fetch_update(SeqCst, SeqCst, take)
+            .map(taken)
+            .ok()
     }
 
     fn try_add(&self, n: u64) -> Option<()> {
-        let mut count = self.count.lock();
-        let sum = count.checked_add(n).filter(|&sum| sum < CEILING)?;
-        *count = sum;
-        Some(())
+        let add = |count: u64| count.checked_add(n).filter(|&sum| sum < CEILING);
+        self.count.fetch_update(SeqCst, SeqCst, add).map(drop).ok()
     }
 }
 
@@ -100,7 +99,7 @@ impl File for EventFd {
             table.register(&self.readable);
             table.register_writers(&self.writable);
         }
-        let count = *self.count.lock();
+        let count = self.count.load(SeqCst);
         let mut events = PollEvents::empty();
         if count > 0 {
             events |= PollEvents::IN;
@@ -115,5 +114,51 @@ impl File for EventFd {
     }
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[eventfd]".to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_take_all_or_one() {
+        let all = EventFd::new(0, false);
+        assert_eq!(all.try_take(), None);
+        assert_eq!(all.try_add(3), Some(()));
+        assert_eq!(all.try_add(0), Some(()));
+        assert_eq!((all.try_take(), all.try_take()), (Some(3), None));
+        let one = EventFd::new(2, true);
+        assert_eq!(
+            [one.try_take(), one.try_take(), one.try_take()],
+            [Some(1), Some(1), None]
+        );
+        // The counter stops below its ceiling.
+        assert_eq!(one.try_add(CEILING), None);
+        assert_eq!(one.try_add(CEILING - 1), Some(()));
+        assert_eq!(one.try_add(1), None);
+        assert_eq!(one.try_take(), Some(1));
+        assert_eq!(one.try_add(1), Some(()));
+    }
+
+    #[test]
+    fn nothing_is_lost_between_writers_and_readers() {
+        const EACH: u64 = 2000;
+        let counter = EventFd::new(0, false);
+        std::thread::scope(|s| {
+            for _ in 0..2 {
+                s.spawn(|| (0..EACH).for_each(|_| counter.try_add(1).unwrap()));
+            }
+            let taken = s.spawn(|| {
+                let mut sum = 0;
+                while sum < 2 * EACH {
+                    sum += counter.try_take().unwrap_or(0);
+                    std::thread::yield_now();
+                }
+                sum
+            });
+            assert_eq!(taken.join().unwrap(), 2 * EACH);
+        });
+        assert_eq!(counter.try_take(), None);
     }
 }
