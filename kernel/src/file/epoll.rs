@@ -8,6 +8,7 @@
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 use core::any::Any;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
@@ -174,17 +175,7 @@ impl Epoll {
         if interests.len() >= 64 && interests.len().is_power_of_two() {
             interests.retain(|_, i| i.item.file.strong_count() > 0);
         }
-        {
-            // Room for every item to be ready at once, made before a wake-up needs it.
-            let wanted = interests.len() + 1;
-            let mut roomier = VecDeque::new();
-            if self.ready.items.lock().capacity() < wanted {
-                roomier.try_reserve(wanted * 2).map_err(|_| Errno::ENOMEM)?;
-                let mut ready = self.ready.items.lock();
-                roomier.extend(ready.drain(..));
-                core::mem::swap(&mut *ready, &mut roomier);
-            }
-        }
+        self.make_room(interests.len() + 1)?;
         let item = Arc::new_cyclic(|me| Item {
             me: me.clone(),
             ready: self.ready.clone(),
@@ -200,6 +191,32 @@ impl Epoll {
             item.enqueue();
         }
         interests.insert(key, Interest { item, table });
+        Ok(())
+    }
+
+    /// Sees to it that no wake-up makes the ready list grow while there are `live` interests.
+    /// Ones that were removed while they were ready stay on it until `epoll_wait` comes or there
+    /// are twice as many as there can be others. ENOMEM.
+    fn make_room(&self, live: usize) -> Result<()> {
+        const FEW: usize = 16;
+        let stale = 2 * live + FEW;
+        let wanted = stale + live;
+        {
+            let mut items = self.ready.items.lock();
+            if items.len() >= stale {
+                items.retain(|item| item.strong_count() > 0);
+            }
+            if items.capacity() >= wanted {
+                return Ok(());
+            }
+        }
+        let mut roomier = VecDeque::new();
+        roomier.try_reserve(2 * wanted).map_err(|_| Errno::ENOMEM)?;
+        let mut items = self.ready.items.lock();
+        roomier.extend(items.drain(..));
+        core::mem::swap(&mut *items, &mut roomier);
+        // The small one is freed after the lock.
+        drop(items);
         Ok(())
     }
 
@@ -264,49 +281,52 @@ impl Epoll {
         Ok(())
     }
 
-    /// Moves due events to `out`; how many.
-    fn collect(&self, out: &mut [abi::epoll_event]) -> usize {
-        // Each item is looked at once: those put back go behind this many.
-        let mut left = self.ready.items.lock().len();
+    /// Gives `out` up to `max` due events; how many.
+    fn collect(&self, max: usize, out: &mut dyn FnMut(abi::epoll_event)) -> usize {
+        // Each item is looked at once: those put back go behind the ones that are there now.
+        let mut left = None;
         let mut found = 0;
-        while left > 0 && found < out.len() {
-            let nr = left.min(out.len() - found).min(BATCH);
-            left -= nr;
-            let mut named: [Option<Weak<Item>>; BATCH] = [const { None }; BATCH];
+        while found < max {
+            let mut named = ArrayVec::<Arc<Item>, BATCH>::new();
             {
                 let mut items = self.ready.items.lock();
-                for slot in &mut named[..nr] {
-                    *slot = items.pop_front();
+                let left = left.get_or_insert(items.len());
+                let nr = (*left).min(max - found).min(BATCH);
+                if nr == 0 {
+                    break;
+                }
+                *left -= nr;
+                for _ in 0..nr {
+                    if let Some(item) = items.pop_front().and_then(|item| item.upgrade()) {
+                        named.push(item);
+                    }
                 }
             }
-            // Level-triggered ones go back, to be looked at the next time.
-            let mut again: [Option<Arc<Item>>; BATCH] = [const { None }; BATCH];
-            let mut nr_again = 0;
-            for item in named.iter().flatten().filter_map(Weak::upgrade) {
+            // Level-triggered ones stay, to be put back and looked at the next time.
+            named.retain(|item| {
                 // From here on a wake-up queues the item anew: nothing is lost.
                 item.queued.store(false, SeqCst);
                 let due = item.due();
                 if due == 0 {
-                    continue;
+                    return false;
                 }
-                out[found] = abi::epoll_event {
+                out(abi::epoll_event {
                     events: due,
                     data: item.data.load(SeqCst),
-                };
+                });
                 found += 1;
                 let events = item.events.load(SeqCst);
                 if events & abi::EPOLLONESHOT != 0 {
                     let spent = events & PRIVATE_BITS;
                     // Somebody changed it meanwhile: then it is not spent.
                     let _ = item.events.compare_exchange(events, spent, SeqCst, SeqCst);
-                } else if events & abi::EPOLLET == 0 {
-                    again[nr_again] = Some(item);
-                    nr_again += 1;
+                    return false;
                 }
-            }
-            if nr_again > 0 {
+                events & abi::EPOLLET == 0
+            });
+            if !named.is_empty() {
                 let mut items = self.ready.items.lock();
-                for item in again[..nr_again].iter().flatten() {
+                for item in &named {
                     if !item.queued.swap(true, SeqCst) {
                         items.push_back(item.me.clone());
                     }
@@ -316,11 +336,16 @@ impl Epoll {
         found
     }
 
-    /// man 2 epoll_wait: fills `out`; waits until `deadline` (monotonic ns; `None` for
-    /// ever). Returns how many events there are. EINTR.
-    pub fn wait(&self, out: &mut [abi::epoll_event], deadline: Option<u64>) -> Result<usize> {
+    /// man 2 epoll_wait: gives `out` at most `max` events; waits until `deadline` (monotonic ns;
+    /// `None` for ever). Returns how many events there were. EINTR.
+    pub fn wait(
+        &self,
+        max: usize,
+        deadline: Option<u64>,
+        out: &mut dyn FnMut(abi::epoll_event),
+    ) -> Result<usize> {
         loop {
-            let found = self.collect(out);
+            let found = self.collect(max, out);
             if found > 0 || deadline == Some(0) {
                 return Ok(found);
             }
@@ -369,5 +394,53 @@ impl File for Epoll {
     }
     fn describe(&self) -> Vec<u8> {
         b"anon_inode:[eventpoll]".to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::eventfd::EventFd;
+    use super::*;
+
+    fn events_of(epoll: &Epoll, max: usize) -> Vec<u64> {
+        let mut seen = Vec::new();
+        epoll
+            .wait(max, Some(0), &mut |event| seen.push(event.data))
+            .unwrap();
+        seen
+    }
+
+    #[test]
+    fn level_triggered_items_take_turns() {
+        let epoll = Epoll::new();
+        let files: Vec<Arc<OpenFile>> = (0..20)
+            .map(|_| OpenFile::new(EventFd::new(1, false), abi::O_RDWR))
+            .collect();
+        for (i, of) in files.iter().enumerate() {
+            epoll.add(i as i32, of, abi::EPOLLIN, i as u64).unwrap();
+        }
+        assert_eq!(events_of(&epoll, 1), [0]);
+        assert_eq!(events_of(&epoll, 100).len(), 20);
+        let first: Vec<u64> = (0..12).map(|i| (i + 1) % 20).collect();
+        assert_eq!(events_of(&epoll, 12), first);
+        // One that became edge-triggered is told once, one that is closed no more.
+        let both = abi::EPOLLIN | abi::EPOLLET;
+        epoll.modify(5, &files[5], both, 5).unwrap();
+        assert!(events_of(&epoll, 100).contains(&5));
+        assert!(!events_of(&epoll, 100).contains(&5));
+        drop(files);
+        assert!(events_of(&epoll, 100).is_empty());
+    }
+
+    #[test]
+    fn removed_items_do_not_pile_up_on_the_ready_list() {
+        let epoll = Epoll::new();
+        let of = OpenFile::new(EventFd::new(1, false), abi::O_RDWR);
+        for _ in 0..10_000 {
+            epoll.add(3, &of, abi::EPOLLIN, 0).unwrap();
+            epoll.remove(3, &of).unwrap();
+        }
+        let items = epoll.ready.items.lock();
+        assert!(items.len() < 40 && items.capacity() < 200);
     }
 }

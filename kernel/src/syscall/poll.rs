@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use arrayvec::ArrayVec;
 
 use super::SyscallResult;
 use super::file::{install, io_file};
@@ -279,20 +280,21 @@ fn do_epoll_wait(
         return Err(Errno::EINVAL);
     }
     let of = io_file(epfd)?;
-    // A server's usual few fit on the stack.
-    let mut few = [abi::epoll_event { events: 0, data: 0 }; 16];
-    let mut many = Vec::new();
     let max = (max as usize).min(EVENT_BATCH);
-    let out = match few.get_mut(..max) {
-        Some(few) => few,
-        None => {
-            many.try_reserve_exact(max).map_err(|_| Errno::ENOMEM)?;
-            many.resize(max, few[0]);
-            &mut many[..]
+    // A server's usual few fit on the stack.
+    let mut few = ArrayVec::<_, 16>::new();
+    let mut many = Vec::new();
+    if max > few.capacity() {
+        many.try_reserve_exact(max).map_err(|_| Errno::ENOMEM)?;
+    }
+    let found = with_epoll(&of, |epoll| {
+        if max <= few.capacity() {
+            epoll.wait(max, deadline, &mut |event| few.push(event))
+        } else {
+            epoll.wait(max, deadline, &mut |event| many.push(event))
         }
-    };
-    let found = with_epoll(&of, |epoll| epoll.wait(out, deadline))?;
-    for (i, &event) in out[..found].iter().enumerate() {
+    })?;
+    for (i, &event) in few.iter().chain(&many).enumerate() {
         events.at(i)?.write(event)?;
     }
     Ok(found as isize)
