@@ -539,6 +539,55 @@ fn passwords_let_in_people_but_not_root() {
 }
 
 #[test]
+fn the_configuration_differs_by_client() {
+    let mut guest = boot();
+    guest.ok("adduser -D ada; adduser -D bob; addgroup staff; addgroup bob staff");
+    guest.ok("printf 'ada:correct horse\\nbob:battery staple\\n' | chpasswd");
+    guest.ok(
+        "mkdir -p /etc/ssh/sshd_config.d; printf '%s\\n' 'Match User ada Address 10.0.2.0/24,!10.0.2.9' \
+         'ForceCommand echo forced' 'Match Group staff' \
+         'PasswordAuthentication no' 'KbdInteractiveAuthentication no' \
+         > /etc/ssh/sshd_config.d/site.conf",
+    );
+    let print = |client: &str, keyword: &str| {
+        let command = format!("sshd -T -C {client} | grep '^{keyword} '");
+        guest.ssh_ok(&command)
+    };
+    assert_eq!(
+        print("user=ada,addr=10.0.2.2", "forcecommand"),
+        "forcecommand echo forced\n"
+    );
+    assert_eq!(
+        print("user=ada,addr=10.0.2.9", "forcecommand"),
+        "forcecommand none\n"
+    );
+    assert_eq!(
+        print("user=bob", "passwordauthentication"),
+        "passwordauthentication no\n"
+    );
+    // Nothing has changed yet, and then for those alone whom it is about.
+    let run = |user: &str, password: &str| with_password(&guest, user, password, "id -un");
+    assert_eq!(text(&run("ada", "correct horse").stdout), "ada\n");
+    assert_eq!(text(&run("bob", "battery staple").stdout), "bob\n");
+    guest.ssh_ok("kill -HUP $(cat /run/sshd.pid)");
+    let done = run("ada", "correct horse");
+    assert_eq!(text(&done.stdout), "forced\n", "{}", text(&done.stderr));
+    let done = run("bob", "battery staple");
+    assert_eq!(done.status.code(), Some(255));
+    assert_eq!(guest.ssh_ok("id -un"), "root\n");
+    // What is wrong is named with its file, and the daemon stays as it is.
+    let command = "echo Port 23 >> /etc/ssh/sshd_config.d/site.conf; sshd -t";
+    let done = guest.ssh(command);
+    assert_eq!(done.status.code(), Some(255));
+    let said = text(&done.stderr);
+    let wrong = "/etc/ssh/sshd_config.d/site.conf line 6: \
+                 Directive 'Port' is not allowed within a Match block\n";
+    assert!(said.starts_with(wrong), "{said}");
+    guest.ssh_ok("kill -HUP $(cat /run/sshd.pid)");
+    assert_eq!(text(&run("ada", "correct horse").stdout), "forced\n");
+}
+
+#[test]
 fn the_host_key_is_made_once() {
     let scan = |guest: &SshGuest| {
         let port = guest.port().to_string();

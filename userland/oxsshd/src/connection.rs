@@ -20,7 +20,7 @@ use crate::handler::Connection;
 use crate::log::{debug, error, info};
 use crate::login::Authenticator;
 use crate::report::Report;
-use crate::session::process::{Addresses, read_text};
+use crate::session::process::Addresses;
 
 /// How long a client may take to close its side after the connection has been ended here.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,8 +29,7 @@ const PACKET_BYTES: u32 = 32 << 10;
 
 /// The library's configuration; made once by the listener and inherited.
 pub fn server_config(config: &Config, keys: Vec<russh::keys::PrivateKey>) -> russh::server::Config {
-    let alive = config.client_alive_interval;
-    russh::server::Config {
+    let mut server = russh::server::Config {
         server_id: SshId::Standard(concat!("SSH-2.0-Oxbow_", env!("CARGO_PKG_VERSION")).into()),
         methods: Authenticator::methods(config),
         // Delays are the authenticator's.
@@ -41,11 +40,6 @@ pub fn server_config(config: &Config, keys: Vec<russh::keys::PrivateKey>) -> rus
         maximum_packet_size: PACKET_BYTES,
         auto_adjust_window: false,
         event_buffer_size: 16,
-        limits: russh::Limits {
-            rekey_write_limit: config.rekey_bytes,
-            rekey_read_limit: config.rekey_bytes,
-            rekey_time_limit: config.rekey_time,
-        },
         preferred: russh::Preferred {
             kex: config.kex.kex_names(),
             cipher: config.ciphers.cipher_names(),
@@ -53,12 +47,24 @@ pub fn server_config(config: &Config, keys: Vec<russh::keys::PrivateKey>) -> rus
             ..russh::Preferred::DEFAULT
         },
         // The request for the list of methods counts there, and the authenticator refuses one try earlier.
-        max_auth_attempts: config.max_auth_tries + 1,
+        max_auth_attempts: config.most_auth_tries() + 1,
         inactivity_timeout: None,
-        keepalive_interval: (!alive.is_zero()).then_some(alive),
-        keepalive_max: config.client_alive_count,
         ..russh::server::Config::default()
-    }
+    };
+    set_limits(&mut server, config);
+    server
+}
+
+/// Sets what may depend on who has logged in: how long keys are used and a silent client is kept.
+pub fn set_limits(server: &mut russh::server::Config, config: &Config) {
+    let alive = config.client_alive_interval;
+    server.limits = russh::Limits {
+        rekey_write_limit: config.rekey_bytes,
+        rekey_read_limit: config.rekey_bytes,
+        rekey_time_limit: config.rekey_time,
+    };
+    server.keepalive_interval = (!alive.is_zero()).then_some(alive);
+    server.keepalive_max = config.client_alive_count;
 }
 
 /// Serves `socket` to its end. `report` is the pipe to the listener.
@@ -133,12 +139,7 @@ async fn run(
         tcp: tokio::net::TcpStream::from_std(socket)?,
         closing: None,
     };
-    let banner = config
-        .banner
-        .as_deref()
-        .map(read_text)
-        .filter(|text| !text.is_empty());
-    let handler = Connection::new(config.clone(), addresses, report, banner);
+    let handler = Connection::new(config.clone(), addresses, report);
     russh::server::run_stream(server.clone(), socket, handler)
         .await?
         .await

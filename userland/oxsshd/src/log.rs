@@ -71,6 +71,8 @@ pub enum Sink {
 /// Which lines are written, and where to.
 pub struct Destination {
     pub level: Level,
+    /// The command line says which level, and no configuration changes it.
+    pub fixed: bool,
     pub sink: Sink,
 }
 
@@ -104,6 +106,15 @@ pub fn start(to: Destination) {
         return;
     }
     let _ = LOGGER.set(Mutex::new(logger));
+}
+
+/// Logs up to `level` from now on.
+pub fn set_level(level: Level) {
+    if let Some(Ok(mut logger)) = LOGGER.get().map(|logger| logger.lock())
+        && !logger.to.fixed
+    {
+        logger.to.level = level;
+    }
 }
 
 /// Whether lines of `level` are wanted, for those that are costly to make.

@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::auth::account::Account;
 use crate::auth::authorized_keys::KeyOptions;
 use crate::auth::{self, password};
-use crate::config::Config;
+use crate::config::{Client, Config};
 use crate::hostkey::key_type;
-use crate::log::{info, verbose};
+use crate::log::{self, info, verbose};
 use crate::report::{Event, Report};
 use crate::session::process::Addresses;
 
@@ -35,6 +35,9 @@ pub struct Login {
 }
 
 pub struct Authenticator {
+    /// What the daemon was configured with.
+    base: Arc<Config>,
+    /// The same with what is said of the user.
     config: Arc<Config>,
     addresses: Addresses,
     report: Report,
@@ -48,6 +51,7 @@ pub struct Authenticator {
 impl Authenticator {
     pub fn new(config: Arc<Config>, addresses: Addresses, report: Report) -> Authenticator {
         Authenticator {
+            base: config.clone(),
             config,
             addresses,
             report,
@@ -60,6 +64,17 @@ impl Authenticator {
 
     pub fn login(&self) -> Option<Login> {
         self.login.clone()
+    }
+
+    /// What holds for the user of the last try.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.clone()
+    }
+
+    /// What holds for `user`, who asks for something.
+    pub fn config_for(&mut self, user: &str) -> Arc<Config> {
+        self.select(user);
+        self.config()
     }
 
     /// What a client may go on with.
@@ -81,8 +96,16 @@ impl Authenticator {
     }
 
     fn refusal(&self) -> Auth {
+        // The library ends the connection when nobody would have a try left; this user may have fewer.
+        let spent = self.nr_failures >= self.config.max_auth_tries
+            && self.config.max_auth_tries < self.base.most_auth_tries();
+        let methods = if spent {
+            MethodSet::empty()
+        } else {
+            Self::methods(&self.config)
+        };
         Auth::Reject {
-            proceed_with_methods: Some(Self::methods(&self.config)),
+            proceed_with_methods: Some(methods),
             partial_success: false,
         }
     }
@@ -92,7 +115,9 @@ impl Authenticator {
         let peer = self.addresses.peer;
         if self.user != user || user.is_empty() {
             self.user = user.to_string();
-            self.account = match Account::find(user) {
+            let account = Account::find(user);
+            self.configure(account.as_ref());
+            self.account = match account {
                 None => {
                     info!(
                         "Invalid user {user} from {} port {}",
@@ -108,6 +133,25 @@ impl Authenticator {
             self.report.user(user, self.account.is_some());
         }
         self.account.clone()
+    }
+
+    /// Puts in force what Match blocks say of the user and where the client is.
+    fn configure(&mut self, account: Option<&Account>) {
+        if !self.base.has_blocks() {
+            return;
+        }
+        let (peer, local) = (self.addresses.peer, self.addresses.local);
+        let client = Client {
+            user: Some(self.user.clone()),
+            invalid_user: account.is_none(),
+            groups: account.map_or(Vec::new(), Account::group_names),
+            host: Some(peer.ip().to_string()),
+            address: Some(peer.ip()),
+            local_address: Some(local.ip()),
+            local_port: Some(local.port()),
+        };
+        self.config = Arc::new(self.base.for_client(&client));
+        log::set_level(self.config.log_level);
     }
 
     /// Whether there are tries left; a try takes one.
@@ -176,12 +220,12 @@ impl Authenticator {
     }
 
     pub async fn password(&mut self, user: &str, secret: &str, method: &str) -> Auth {
+        let start = Instant::now();
+        let account = self.select(user);
         let enabled = match method {
             "password" => self.config.password_authentication,
             _ => self.config.kbd_interactive_authentication,
         };
-        let start = Instant::now();
-        let account = self.select(user);
         if !enabled || !self.may_try() {
             return self.refusal();
         }

@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         }
         Mode::Test => ExitCode::SUCCESS,
         Mode::Print => {
-            print!("{}", config.print());
+            print!("{}", options.text_of(&config));
             ExitCode::SUCCESS
         }
         Mode::Serve => serve(&options, config),
@@ -158,6 +158,10 @@ fn start_log(options: &Options, config: &Config) -> Result<(), String> {
     } else {
         config.log_level
     };
-    log::start(Destination { level, sink });
+    log::start(Destination {
+        level,
+        fixed: options.debug || options.quiet,
+        sink,
+    });
     Ok(())
 }

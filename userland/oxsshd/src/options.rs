@@ -1,8 +1,9 @@
 //! The daemon's command line (man 8 sshd).
 
-use crate::config::{Config, DEFAULT_FILE};
+use crate::auth::account::Account;
+use crate::config::{Client, Config, DEFAULT_FILE, Parser};
 
-const USAGE: &str = "usage: sshd [-46DdeqTtV] [-E log_file] [-f config_file] [-h host_key_file] [-o option] [-p port]";
+const USAGE: &str = "usage: sshd [-46DdeqTtV] [-C connection_spec] [-E log_file] [-f config_file] [-h host_key_file] [-o option] [-p port]";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -25,6 +26,8 @@ pub struct Options {
     pub stderr: bool,
     pub quiet: bool,
     pub log_file: Option<String>,
+    /// `-C`: whom `-T` prints the configuration for.
+    client: Option<Client>,
     file: Option<String>,
     /// Lines that come before the file's, and so before its values.
     lines: Vec<String>,
@@ -41,6 +44,7 @@ impl Options {
             stderr: false,
             quiet: false,
             log_file: None,
+            client: None,
             file: None,
             lines: Vec::new(),
         };
@@ -61,7 +65,7 @@ impl Options {
                     'V' => options.mode = Mode::Version,
                     '4' => options.lines.push("AddressFamily inet".into()),
                     '6' => options.lines.push("AddressFamily inet6".into()),
-                    'E' | 'f' | 'h' | 'o' | 'p' => {
+                    'C' | 'E' | 'f' | 'h' | 'o' | 'p' => {
                         let attached: String = rest.by_ref().collect();
                         let value = if attached.is_empty() {
                             words.next().cloned()
@@ -71,6 +75,10 @@ impl Options {
                         let value = value
                             .ok_or(format!("option requires an argument -- '{flag}'\n{USAGE}"))?;
                         match flag {
+                            'C' => options
+                                .client
+                                .get_or_insert_default()
+                                .add_test_values(&value)?,
                             // The daemon's directory is another one when it reads the file again.
                             'f' => options.file = Some(absolute(&value)),
                             'E' => options.log_file = Some(absolute(&value)),
@@ -83,7 +91,20 @@ impl Options {
                 }
             }
         }
+        if options.client.is_some() && options.mode != Mode::Print {
+            let text = "Config test connection parameter (-C) provided without test mode (-T)";
+            return Err(text.into());
+        }
         Ok(options)
+    }
+
+    /// What `-T` prints: the configuration for the client of `-C`, and without that for one that only `Match all` fits.
+    pub fn text_of(&self, config: &Config) -> String {
+        let mut client = self.client.clone().unwrap_or_default();
+        if let Some(user) = &client.user {
+            client.groups = Account::find(user).map_or(Vec::new(), |account| account.group_names());
+        }
+        config.for_client(&client).print()
     }
 
     /// Reads the configuration: options of the command line, then the file. A default file that is not there is empty.
@@ -103,37 +124,14 @@ impl Options {
     }
 
     fn config_from(&self, text: &str, file: &str) -> Result<Config, Vec<String>> {
-        // Ports and addresses of the command line replace the file's; other lists add up.
-        let replaced = |line: &&str| {
-            let own_port = self.lines.iter().any(|line| line.starts_with("Port "));
-            !(own_port && line.trim_start().to_ascii_lowercase().starts_with("port"))
-        };
-        let kept: Vec<&str> = text
-            .lines()
-            .map(|line| if replaced(&line) { line } else { "" })
-            .collect();
-        let nr_own = self.lines.len();
-        let all = self
-            .lines
-            .iter()
-            .map(String::as_str)
-            .chain(kept)
-            .collect::<Vec<_>>()
-            .join("\n");
-        Config::parse(&all, file).map_err(|problems| {
+        let mut parser = Parser::default();
+        for line in &self.lines {
+            parser.command_line(line);
+        }
+        parser.file(text, file);
+        parser.finish().map_err(|problems| {
             let count = problems.len();
-            let mut lines: Vec<String> = problems
-                .into_iter()
-                .map(|mut problem| {
-                    if problem.line <= nr_own {
-                        problem.file = "command-line".into();
-                        problem.line = 0;
-                    } else {
-                        problem.line -= nr_own;
-                    }
-                    problem.to_string()
-                })
-                .collect();
+            let mut lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             lines.push(format!(
                 "{file}: terminating, {count} bad configuration options"
             ));
@@ -171,7 +169,23 @@ mod tests {
         assert_eq!(config.permit_root, crate::config::PermitRoot::No);
         assert!(parse(&["-p"]).is_err());
         assert!(parse(&["-Z"]).is_err());
+        assert!(parse(&["-C", "user=x"]).is_err());
+        assert!(parse(&["-T", "-C", "colour=red"]).is_err());
         assert!(parse(&["x"]).is_err());
+    }
+
+    #[test]
+    fn the_configuration_of_a_client_is_printed() {
+        let text = "Match User ada Address 10.0.0.0/8\nMaxSessions 1\n";
+        for (spec, line) in [
+            ("user=ada,addr=10.1.1.1", "\nmaxsessions 1\n"),
+            ("user=ada,addr=11.1.1.1", "\nmaxsessions 10\n"),
+            ("user=ada", "\nmaxsessions 10\n"),
+        ] {
+            let options = parse(&["-T", "-C", spec]).unwrap();
+            let config = options.config_from(text, "f").unwrap();
+            assert!(options.text_of(&config).contains(line), "{spec}");
+        }
     }
 
     #[test]

@@ -57,6 +57,32 @@ fn decide<'a>(patterns: impl Iterator<Item = &'a str>, fits: impl Fn(&str) -> bo
     verdict
 }
 
+/// Matches a text against a comma-separated list of patterns.
+pub fn list(text: &str, patterns: &str) -> Verdict {
+    decide(patterns.split(','), |pattern| matches(text, pattern))
+}
+
+/// Whether a comma-separated list of patterns, addresses and CIDR ranges is sound: no empty entry, no mask that is
+/// longer than the address or shorter than what is set in it.
+pub fn is_address_list(patterns: &str) -> bool {
+    patterns.split(',').all(|pattern| {
+        let pattern = pattern.strip_prefix('!').unwrap_or(pattern);
+        let Some((network, bits)) = pattern.split_once('/') else {
+            return !pattern.is_empty();
+        };
+        match (network.parse::<IpAddr>(), bits.parse::<u32>()) {
+            (Ok(IpAddr::V4(network)), Ok(bits)) => {
+                bits <= 32 && u64::from(u32::from(network)) << bits & 0xffff_ffff == 0
+            }
+            (Ok(IpAddr::V6(network)), Ok(bits)) => {
+                bits <= 128 && u128::from(network).checked_shl(bits).unwrap_or(0) == 0
+            }
+            // Not a range, and so a pattern that fits nothing.
+            _ => true,
+        }
+    })
+}
+
 /// Matches an address against a comma-separated list of patterns, addresses and CIDR ranges.
 pub fn address(peer: IpAddr, patterns: &str) -> Verdict {
     let peer = peer.to_canonical();
@@ -65,7 +91,10 @@ pub fn address(peer: IpAddr, patterns: &str) -> Verdict {
         patterns.split(',').map(str::trim),
         |pattern| match pattern.split_once('/') {
             Some((network, bits)) => in_network(peer, network, bits),
-            None => matches(&text, pattern),
+            // An address has several spellings.
+            None => pattern
+                .parse::<IpAddr>()
+                .map_or_else(|_| matches(&text, pattern), |address| address == peer),
         },
     )
 }
@@ -131,6 +160,41 @@ mod tests {
             Verdict::Match
         );
         assert_eq!(address("fe80::1".parse().unwrap(), "::/0"), Verdict::Match);
+        assert_eq!(
+            address("fe80::1".parse().unwrap(), "FE80:0::1"),
+            Verdict::Match
+        );
+    }
+
+    #[test]
+    fn sound_lists_of_addresses() {
+        for sound in [
+            "10.0.2.2",
+            "10.*,!10.0.0.0/8",
+            "0.0.0.0/0,::/0",
+            "fe80::/10",
+            "::1/128",
+        ] {
+            assert!(is_address_list(sound), "{sound}");
+        }
+        for wrong in [
+            "",
+            "!",
+            "10.0.0.1,",
+            "10.0.2.2/8",
+            "10.0.0.0/33",
+            "fe80::1/64",
+            "::/129",
+        ] {
+            assert!(!is_address_list(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn negated_patterns_win() {
+        assert_eq!(list("eve", "a*,e*"), Verdict::Match);
+        assert_eq!(list("eve", "e*,!eve"), Verdict::Negated);
+        assert_eq!(list("eve", "!bob"), Verdict::NoMatch);
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! What sshd_config says (man 5 sshd_config): the values, their defaults, and how `sshd -T` prints them.
 //!
-//! `parse` reads the text. The first value of a keyword counts, except for keywords that make lists.
+//! `parse` reads the text, `keyword` knows what each line means, `condition` whom a Match block is for. The first value
+//! of a keyword counts, except for keywords that make lists.
 
+mod condition;
+mod include;
+mod keyword;
+mod line;
 mod parse;
 mod value;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::Level;
-pub use parse::Problem;
+pub use condition::Client;
+pub use parse::Parser;
 pub use value::{Algorithms, Forwarding, Gateway, PermitRoot, Startups};
 
 /// Where the configuration is, unless `-f` says otherwise.
@@ -83,13 +90,15 @@ pub struct Config {
     pub print_motd: bool,
     pub force_command: Option<String>,
     pub subsystems: Vec<(String, String)>,
-    pub tcp_forwarding: Forwarding,
-    pub stream_local_forwarding: Forwarding,
+    tcp_forwarding: Forwarding,
+    stream_local_forwarding: Forwarding,
     pub stream_local_unlink: bool,
-    pub agent_forwarding: bool,
+    agent_forwarding: bool,
     pub gateway_ports: Gateway,
-    /// Whatever the four above say.
-    pub disable_forwarding: bool,
+    /// Whatever the others say.
+    disable_forwarding: bool,
+    /// Lines of Match blocks.
+    conditional: Arc<[parse::Conditional]>,
 }
 
 impl Default for Config {
@@ -155,6 +164,7 @@ impl Default for Config {
             agent_forwarding: true,
             gateway_ports: Gateway::No,
             disable_forwarding: false,
+            conditional: Arc::new([]),
         }
     }
 }
@@ -164,22 +174,61 @@ impl Config {
     ///
     /// # Errors
     /// One problem for each line that is wrong.
-    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Problem>> {
-        let mut config = parse::parse(text, file)?;
-        config.fill();
-        Ok(config)
+    #[cfg(test)]
+    pub fn parse(text: &str, file: &str) -> Result<Config, Vec<parse::Problem>> {
+        let mut parser = Parser::default();
+        parser.file(text, file);
+        parser.finish()
+    }
+
+    /// Whether what holds depends on the client.
+    pub fn has_blocks(&self) -> bool {
+        !self.conditional.is_empty()
+    }
+
+    /// What holds for `client`: the Match blocks that it fits come first.
+    pub fn for_client(&self, client: &Client) -> Config {
+        let mut config = self.clone();
+        parse::put_in_force(&mut config, &self.conditional, client);
+        config
+    }
+
+    /// The most tries that any client has.
+    pub fn most_auth_tries(&self) -> usize {
+        let mut most = self.max_auth_tries;
+        for line in self.conditional.iter() {
+            let mut config = self.clone();
+            line.apply(&mut config);
+            most = most.max(config.max_auth_tries);
+        }
+        most
+    }
+
+    /// Which sockets of TCP may be forwarded.
+    pub fn tcp_forwarding(&self) -> Forwarding {
+        self.unless_disabled(self.tcp_forwarding)
+    }
+
+    /// Which sockets of the Unix domain may be forwarded.
+    pub fn stream_local_forwarding(&self) -> Forwarding {
+        self.unless_disabled(self.stream_local_forwarding)
+    }
+
+    /// Whether the client's agent may be forwarded.
+    pub fn agent_forwarding(&self) -> bool {
+        self.agent_forwarding && !self.disable_forwarding
+    }
+
+    fn unless_disabled(&self, forwarding: Forwarding) -> Forwarding {
+        if self.disable_forwarding {
+            Forwarding::NONE
+        } else {
+            forwarding
+        }
     }
 
     /// Gives lists that nothing was put into their defaults.
     fn fill(&mut self) {
-        if self.disable_forwarding {
-            self.tcp_forwarding = Forwarding {
-                local: false,
-                remote: false,
-            };
-            self.stream_local_forwarding = self.tcp_forwarding;
-            self.agent_forwarding = false;
-        }
         if self.ports.is_empty() {
             self.ports.push(22);
         }
@@ -264,6 +313,7 @@ impl Config {
         ));
         lines.push(("streamlocalbindunlink", yes_no(self.stream_local_unlink)));
         lines.push(("allowagentforwarding", yes_no(self.agent_forwarding)));
+        lines.push(("disableforwarding", yes_no(self.disable_forwarding)));
         lines.push(("gatewayports", self.gateway_ports.name().into()));
         lines.push(("x11forwarding", "no".into()));
         lines.push(("loglevel", self.log_level.name().into()));

@@ -1,14 +1,20 @@
-//! The syntax of sshd_config: one keyword and its arguments per line, arguments in double quotes where they have blanks.
+//! The syntax of sshd_config: lines of a keyword and its arguments, files that include others, and Match blocks.
+//!
+//! Everything is checked when it is read. Lines of Match blocks are kept with their conditions and put in force for
+//! each client anew ([`Conditional`]): a block's value comes before what the rest of the file says, and of several
+//! blocks the first.
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::Config;
-use super::value::{Forwarding, Gateway, PermitRoot, Startups, seconds};
-use crate::log::Level;
+use super::condition::{Client, Condition};
+use super::include::files;
+use super::line::{Directive, directive};
+use super::{Config, keyword};
+
+/// How deep files may include files.
+const MAX_DEPTH: usize = 16;
 
 /// What is wrong with a line, in OpenSSH's words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,357 +30,198 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Keywords that may come several times and add up.
-const LISTS: [&str; 11] = [
-    "port",
-    "listenaddress",
-    "hostkey",
-    "acceptenv",
-    "allowusers",
-    "denyusers",
-    "allowgroups",
-    "denygroups",
-    "subsystem",
-    "persourcepenalties",
-    "persourcepenaltyexemptlist",
-];
+/// A line of a Match block.
+#[derive(Clone, Debug)]
+pub struct Conditional {
+    /// Those of all blocks that it is in.
+    conditions: Arc<[Condition]>,
+    directive: Directive,
+}
 
-pub fn parse(text: &str, file: &str) -> Result<Config, Vec<Problem>> {
-    let mut config = Config::default();
-    let mut problems = Vec::new();
+/// Puts the lines in force that fit `client`.
+pub fn put_in_force(config: &mut Config, lines: &[Conditional], client: &Client) {
     let mut seen = BTreeSet::new();
-    for (index, line) in text.lines().enumerate() {
-        if let Err(text) = line_into(&mut config, line, &mut seen) {
-            problems.push(Problem {
+    for line in lines {
+        if !line
+            .conditions
+            .iter()
+            .all(|condition| condition.fits(client))
+        {
+            continue;
+        }
+        let Directive { keyword, words, .. } = &line.directive;
+        let adds_up = keyword::adds_up(keyword);
+        let name = match keyword.as_str() {
+            "subsystem" => words.first().map(String::as_str).unwrap_or_default(),
+            _ => "",
+        };
+        if seen.insert((keyword, name)) {
+            keyword::clear(config, keyword, name);
+        } else if !adds_up || keyword == "subsystem" {
+            continue;
+        }
+        line.apply(config);
+    }
+}
+
+impl Conditional {
+    /// Puts the line in force.
+    pub fn apply(&self, config: &mut Config) {
+        let line = &self.directive;
+        // It was checked when it was read.
+        let _ = keyword::apply(config, &line.original, &line.keyword, &line.words);
+    }
+}
+
+/// Which clients lines are for.
+#[derive(Clone)]
+struct Scope {
+    conditions: Arc<[Condition]>,
+    /// It is everybody.
+    all: bool,
+}
+
+impl Scope {
+    fn everybody() -> Scope {
+        Scope {
+            conditions: Arc::new([]),
+            all: true,
+        }
+    }
+}
+
+/// Reads the command line's options and then a file.
+#[derive(Default)]
+pub struct Parser {
+    config: Config,
+    seen: BTreeSet<String>,
+    conditional: Vec<Conditional>,
+    /// The command line names ports, and the file's have no effect.
+    own_ports: bool,
+    problems: Vec<Problem>,
+}
+
+impl Parser {
+    /// Takes a line of the command line (`-o`).
+    pub fn command_line(&mut self, line: &str) {
+        let everybody = Scope::everybody();
+        let result = directive(line).and_then(|line| match line {
+            Some(line) if line.keyword == "match" || line.keyword == "include" => Err(format!(
+                "{} directive not supported as a command-line option",
+                line.original
+            )),
+            Some(line) => self.take(line, &everybody),
+            None => Ok(()),
+        });
+        self.note(result, "command-line", 0);
+        self.own_ports = !self.config.ports.is_empty();
+    }
+
+    /// Takes the text of `file`, which is a name for messages.
+    pub fn file(&mut self, text: &str, file: &str) {
+        self.text(text, file, 0, Scope::everybody());
+    }
+
+    /// # Errors
+    /// One problem for each line that is wrong.
+    pub fn finish(mut self) -> Result<Config, Vec<Problem>> {
+        if !self.problems.is_empty() {
+            return Err(self.problems);
+        }
+        self.config.conditional = self.conditional.into();
+        self.config.fill();
+        Ok(self.config)
+    }
+
+    fn note(&mut self, result: Result<(), String>, file: &str, line: usize) {
+        if let Err(text) = result {
+            self.problems.push(Problem {
                 file: file.to_string(),
-                line: index + 1,
+                line,
                 text,
             });
         }
     }
-    if problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(problems)
-    }
-}
 
-/// Splits a line into words; `None` for a quote that is not closed. `#` starts a comment where a word could start.
-fn words(line: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
-    let mut chars = line.chars().peekable();
-    loop {
-        while chars.peek().is_some_and(|c| c.is_whitespace()) {
-            chars.next();
-        }
-        match chars.peek() {
-            None | Some('#') => return Some(words),
-            Some(_) => {}
-        }
-        let mut word = String::new();
-        let mut quoted = false;
-        loop {
-            match chars.peek().copied() {
-                None if quoted => return None,
-                None => break,
-                Some('"') => quoted = !quoted,
-                Some(c) if c.is_whitespace() && !quoted => break,
-                // `Keyword=value` is allowed.
-                Some('=') if words.is_empty() && !quoted => {
-                    chars.next();
-                    break;
+    fn text(&mut self, text: &str, file: &str, depth: usize, outer: Scope) {
+        let mut scope = outer.clone();
+        for (index, line) in text.lines().enumerate() {
+            let result = directive(line).and_then(|line| match line {
+                None => Ok(()),
+                Some(line) if line.keyword == "match" => {
+                    let condition = Condition::parse(&line.words)?;
+                    scope.all = outer.all && condition.is_all();
+                    let conditions = outer.conditions.iter().cloned();
+                    scope.conditions = conditions.chain([condition]).collect();
+                    Ok(())
                 }
-                Some(c) => word.push(c),
-            }
-            chars.next();
-        }
-        words.push(word);
-        // `Keyword = value` too.
-        if words.len() == 1 {
-            while chars.peek().is_some_and(|c| c.is_whitespace()) {
-                chars.next();
-            }
-            if chars.peek() == Some(&'=') {
-                chars.next();
-            }
+                Some(line) if line.keyword == "include" => {
+                    self.include(&line.words, depth + 1, &scope)
+                }
+                Some(line) => self.take(line, &scope),
+            });
+            self.note(result, file, index + 1);
         }
     }
-}
 
-fn line_into(config: &mut Config, line: &str, seen: &mut BTreeSet<String>) -> Result<(), String> {
-    let mut words = words(line).ok_or("missing end quote")?;
-    if words.is_empty() {
-        return Ok(());
+    /// Reads files whose names fit the patterns. What they say holds for whom the line is that includes them.
+    fn include(&mut self, patterns: &[String], depth: usize, scope: &Scope) -> Result<(), String> {
+        if depth > MAX_DEPTH {
+            return Err("Too many recursive configuration includes".into());
+        }
+        for pattern in patterns {
+            if pattern.is_empty() {
+                return Err("keyword Include empty argument".into());
+            }
+            for path in files(pattern)? {
+                let name = path.display().to_string();
+                let text =
+                    std::fs::read_to_string(&path).map_err(|error| format!("{name}: {error}"))?;
+                self.text(&text, &name, depth, scope.clone());
+            }
+        }
+        Ok(())
     }
-    let original = words.remove(0);
-    let keyword = original.to_ascii_lowercase();
-    let mut scratch;
-    let first = LISTS.contains(&keyword.as_str()) || seen.insert(keyword.clone());
-    let config = if first {
-        config
-    } else {
-        // A second value is checked and has no effect.
-        scratch = config.clone();
-        &mut scratch
-    };
-    if words.is_empty() {
-        return Err(format!("{original}: missing argument."));
-    }
-    let arguments = words.iter().map(String::as_str).collect::<Vec<_>>();
-    keyword_into(config, &original, &keyword, &arguments)
-}
 
-fn keyword_into(
-    config: &mut Config,
-    original: &str,
-    keyword: &str,
-    words: &[&str],
-) -> Result<(), String> {
-    let word = words.first().copied().unwrap_or_default();
-    let list = || words.iter().map(|word| word.to_string());
-    let bad = || format!("unsupported option \"{word}\".");
-    let number =
-        || usize::from_str(word).map_err(|_| format!("{original}: integer value {word} invalid."));
-    let time = || {
-        seconds(word)
-            .map(Duration::from_secs)
-            .ok_or_else(|| format!("invalid time value {word}."))
-    };
-    let flag = || match word {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err(bad()),
-    };
-    let path = || {
-        if word == "none" {
-            None
+    fn take(&mut self, line: Directive, scope: &Scope) -> Result<(), String> {
+        let Directive {
+            original,
+            keyword,
+            words,
+        } = &line;
+        // What is for some, or comes second, is checked without effect.
+        let mut scratch;
+        let may_differ = keyword::may_differ(keyword);
+        let counts = scope.all
+            && (keyword::adds_up(keyword) || self.seen.insert(keyword.clone()))
+            && !(keyword == "port" && self.own_ports);
+        let config = if counts {
+            &mut self.config
         } else {
-            Some(word.into())
-        }
-    };
-    // Those that take one argument.
-    let many = matches!(
-        keyword,
-        "acceptenv"
-            | "allowusers"
-            | "denyusers"
-            | "allowgroups"
-            | "denygroups"
-            | "authorizedkeysfile"
-            | "subsystem"
-            | "persourcepenalties"
-            | "forcecommand"
-            | "listenaddress"
-            | "rekeylimit"
-            | "ipqos"
-            | "permitopen"
-            | "permitlisten"
-            | "match"
-            | "include"
-    );
-    if !many && words.len() > 1 {
-        return Err(format!("keyword {original} extra arguments at end of line"));
-    }
-    match keyword {
-        "port" => config
-            .ports
-            .push(port(word).ok_or("Badly formatted port number.")?),
-        "listenaddress" => config
-            .listen
-            .push(listen_address(word).ok_or_else(|| format!("bad address {word}"))?),
-        "addressfamily" => {
-            (config.inet, config.inet6) = match word {
-                "any" => (true, true),
-                "inet" => (true, false),
-                "inet6" => (false, true),
-                _ => return Err(bad()),
-            }
-        }
-        "hostkey" => config.host_keys.push(word.into()),
-        "pidfile" => config.pid_file = path(),
-        "loglevel" => {
-            config.log_level =
-                Level::from_name(word).ok_or_else(|| format!("unsupported log level '{word}'"))?
-        }
-        "syslogfacility" => {
-            config.log_facility = match word.to_ascii_uppercase().as_str() {
-                "DAEMON" => 3,
-                "USER" => 1,
-                "AUTH" => 4,
-                "AUTHPRIV" => 10,
-                local => match local
-                    .strip_prefix("LOCAL")
-                    .and_then(|n| n.parse::<u8>().ok())
-                {
-                    Some(n) if n < 8 => 16 + n,
-                    _ => return Err(format!("unsupported log facility '{word}'")),
-                },
-            }
-        }
-        "logingracetime" => config.login_grace = time()?,
-        "maxauthtries" => config.max_auth_tries = number()?,
-        "maxsessions" => config.max_sessions = number()?,
-        "maxstartups" => {
-            config.max_startups = Startups::from_text(word).ok_or("Illegal MaxStartups spec.")?
-        }
-        "persourcemaxstartups" => {
-            config.per_source_startups = if word == "none" {
-                None
-            } else {
-                Some(number()?)
-            }
-        }
-        "persourcepenalties" => {
-            for word in words {
-                config
-                    .penalties
-                    .set(word)
-                    .ok_or_else(|| format!("invalid PerSourcePenalties \"{word}\""))?;
-            }
-        }
-        "persourcepenaltyexemptlist" => config.penalties.exempt.push(word.to_string()),
-        "clientaliveinterval" => config.client_alive_interval = time()?,
-        "clientalivecountmax" => config.client_alive_count = number()?,
-        "tcpkeepalive" => config.tcp_keep_alive = flag()?,
-        "kexalgorithms" => config
-            .kex
-            .set(word)
-            .ok_or_else(|| format!("Bad SSH2 KexAlgorithms '{word}'."))?,
-        "ciphers" => config
-            .ciphers
-            .set(word)
-            .ok_or_else(|| format!("Bad SSH2 ciphers '{word}'."))?,
-        "macs" => config
-            .macs
-            .set(word)
-            .ok_or_else(|| format!("Bad SSH2 MACs '{word}'."))?,
-        "rekeylimit" => {
-            if word != "default" && word != "none" {
-                // Above 1 GiB a key is never used (RFC 4253, 9).
-                let bytes = size(word)
-                    .filter(|bytes| *bytes >= 16)
-                    .ok_or("rekeylimit: bad size")?;
-                config.rekey_bytes = bytes.min(1 << 30);
-            }
-            match words.get(1).copied() {
-                None | Some("none") => {}
-                Some(time) => {
-                    let time = seconds(time)
-                        .filter(|time| *time > 0)
-                        .ok_or(format!("invalid time value {time}."))?;
-                    config.rekey_time = Duration::from_secs(time);
-                }
-            }
-        }
-        "permitrootlogin" => config.permit_root = PermitRoot::from_name(word).ok_or_else(bad)?,
-        "pubkeyauthentication" => config.pubkey_authentication = flag()?,
-        "passwordauthentication" => config.password_authentication = flag()?,
-        "kbdinteractiveauthentication" | "challengeresponseauthentication" => {
-            config.kbd_interactive_authentication = flag()?;
-        }
-        "permitemptypasswords" => config.permit_empty_passwords = flag()?,
-        "authorizedkeysfile" => config.authorized_keys_files = list().collect(),
-        "strictmodes" => config.strict_modes = flag()?,
-        "allowusers" => config.allow_users.extend(list()),
-        "denyusers" => config.deny_users.extend(list()),
-        "allowgroups" => config.allow_groups.extend(list()),
-        "denygroups" => config.deny_groups.extend(list()),
-        "banner" => config.banner = path(),
-        "acceptenv" => config.accept_env.extend(list()),
-        "permituserenvironment" => config.permit_user_environment = flag()?,
-        "permittty" => config.permit_tty = flag()?,
-        "printmotd" => config.print_motd = flag()?,
-        "forcecommand" => config.force_command = (word != "none").then(|| words.join(" ")),
-        "subsystem" => {
-            let command = words
-                .get(1..)
-                .filter(|rest| !rest.is_empty())
-                .ok_or("Missing subsystem command.")?;
-            if config.subsystem(word).is_some() {
-                return Err(format!("Subsystem '{word}' already defined."));
-            }
-            config
-                .subsystems
-                .push((word.to_string(), command.join(" ")));
-        }
-        "allowtcpforwarding" => {
-            config.tcp_forwarding = Forwarding::from_name(word).ok_or_else(bad)?
-        }
-        "allowstreamlocalforwarding" => {
-            config.stream_local_forwarding = Forwarding::from_name(word).ok_or_else(bad)?
-        }
-        "streamlocalbindunlink" => config.stream_local_unlink = flag()?,
-        "allowagentforwarding" => config.agent_forwarding = flag()?,
-        "gatewayports" => config.gateway_ports = Gateway::from_name(word).ok_or_else(bad)?,
-        "disableforwarding" => config.disable_forwarding = flag()?,
-        // What is not there can only be off, and what OpenSSH's files set as a matter of course only to what is so.
-        "x11forwarding"
-        | "permittunnel"
-        | "usepam"
-        | "usedns"
-        | "gssapiauthentication"
-        | "kerberosauthentication"
-        | "hostbasedauthentication"
-        | "compression" => {
-            if flag().unwrap_or(keyword == "compression") && keyword != "compression" {
-                return Err(format!("{original} is not supported; only \"no\" is"));
-            }
-        }
-        "printlastlog"
-        | "ignorerhosts"
-        | "useprivilegeseparation"
-        | "ipqos"
-        | "versionaddendum"
-        | "x11uselocalhost"
-        | "x11displayoffset" => {}
-        "match" | "include" => return Err(format!("Directive '{original}' is not supported")),
-        _ => return Err(format!("Bad configuration option: {original}")),
-    }
-    Ok(())
-}
-
-/// A size of RekeyLimit in bytes, with `K`, `M` or `G`.
-fn size(text: &str) -> Option<usize> {
-    let (digits, shift) = match text.as_bytes().last()?.to_ascii_uppercase() {
-        b'K' => (&text[..text.len() - 1], 10),
-        b'M' => (&text[..text.len() - 1], 20),
-        b'G' => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    digits.parse::<usize>().ok()?.checked_mul(1 << shift)
-}
-
-fn port(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|port| *port != 0)
-}
-
-/// `ADDRESS`, `ADDRESS:PORT`, `[IPV6]:PORT`, `*` or `localhost`.
-fn listen_address(text: &str) -> Option<(IpAddr, Option<u16>)> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some((address, None));
-    }
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, after) = rest.split_once(']')?;
-        let address = IpAddr::V6(address.parse::<Ipv6Addr>().ok()?);
-        return match after.strip_prefix(':') {
-            Some(number) => Some((address, Some(port(number)?))),
-            None => after.is_empty().then_some((address, None)),
+            scratch = self.config.clone();
+            &mut scratch
         };
+        keyword::apply(config, original, keyword, words)?;
+        if !scope.all && !may_differ {
+            return Err(format!(
+                "Directive '{original}' is not allowed within a Match block"
+            ));
+        }
+        if !scope.conditions.is_empty() && may_differ {
+            self.conditional.push(Conditional {
+                conditions: scope.conditions.clone(),
+                directive: line,
+            });
+        }
+        Ok(())
     }
-    let (name, number) = match text.rsplit_once(':') {
-        Some((name, number)) => (name, Some(port(number)?)),
-        None => (text, None),
-    };
-    let address = match name {
-        "*" => Ipv4Addr::UNSPECIFIED,
-        "localhost" => Ipv4Addr::LOCALHOST,
-        _ => name.parse().ok()?,
-    };
-    Some((IpAddr::V4(address), number))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::PermitRoot;
     use super::*;
 
     fn config(text: &str) -> Config {
@@ -388,20 +235,6 @@ mod tests {
             .iter()
             .map(|p| p.to_string() + "|")
             .collect()
-    }
-
-    #[test]
-    fn words_quotes_and_comments() {
-        assert_eq!(words("  Port 22 # ssh").unwrap(), ["Port", "22"]);
-        assert_eq!(
-            words("Banner \"/etc/my issue\"").unwrap(),
-            ["Banner", "/etc/my issue"]
-        );
-        assert_eq!(words("Port=22").unwrap(), ["Port", "22"]);
-        assert_eq!(words("Port = 22").unwrap(), ["Port", "22"]);
-        assert_eq!(words("ForceCommand a=b").unwrap(), ["ForceCommand", "a=b"]);
-        assert!(words("Banner \"x").is_none());
-        assert!(words("#Port 22").unwrap().is_empty());
     }
 
     #[test]
@@ -425,22 +258,6 @@ mod tests {
     }
 
     #[test]
-    fn addresses() {
-        assert_eq!(
-            listen_address("10.0.0.1:2222"),
-            Some(("10.0.0.1".parse().unwrap(), Some(2222)))
-        );
-        assert_eq!(listen_address("::1"), Some(("::1".parse().unwrap(), None)));
-        assert_eq!(
-            listen_address("[::1]:23"),
-            Some(("::1".parse().unwrap(), Some(23)))
-        );
-        assert_eq!(listen_address("[::1"), None);
-        assert_eq!(listen_address("host.example"), None);
-        assert_eq!(listen_address("1.2.3.4:0"), None);
-    }
-
-    #[test]
     fn what_is_wrong_is_named_with_its_line() {
         assert_eq!(
             problem("\nPrt 22\n"),
@@ -458,10 +275,6 @@ mod tests {
         assert_eq!(
             problem("X11Forwarding yes"),
             "f line 1: X11Forwarding is not supported; only \"no\" is|"
-        );
-        assert_eq!(
-            problem("Match User x"),
-            "f line 1: Directive 'Match' is not supported|"
         );
         assert_eq!(
             problem("StrictModes yes no"),
@@ -485,5 +298,130 @@ mod tests {
         assert_eq!(config.rekey_bytes, 512 << 20);
         assert_eq!(config.rekey_time, Duration::from_secs(3600));
         assert!(problem("Subsystem sftp").contains("Missing subsystem command"));
+    }
+
+    fn effective(text: &str, client: &str) -> Config {
+        let mut who = Client {
+            groups: vec!["staff".into()],
+            ..Client::default()
+        };
+        if !client.is_empty() {
+            who.add_test_values(client).unwrap();
+        }
+        config(text).for_client(&who)
+    }
+
+    #[test]
+    fn blocks_come_before_the_rest() {
+        let text = "AcceptEnv LANG\nBanner /a\n\
+                    Match User ada\n  Banner none\n  PermitTTY no\n  AcceptEnv TZ\n\
+                    Match Group staff User ada\n  PermitTTY yes\n  AcceptEnv LC_*\n  MaxAuthTries 2\n\
+                    Match all\n  X11Forwarding no\n  MaxSessions 3\n";
+        let ada = effective(text, "user=ada");
+        assert_eq!(ada.banner, None);
+        assert!(!ada.permit_tty, "the first block's value counts");
+        assert_eq!(ada.accept_env, ["TZ", "LC_*"]);
+        assert_eq!((ada.max_auth_tries, ada.max_sessions), (2, 3));
+        let bob = effective(text, "user=bob");
+        assert_eq!(bob.banner, Some("/a".into()));
+        assert_eq!(bob.accept_env, ["LANG"]);
+        assert_eq!((bob.max_auth_tries, bob.max_sessions), (6, 3));
+        // Also where nothing is known of the client, and for those who ask before one is there.
+        assert_eq!(config(text).max_sessions, 3);
+        assert_eq!(config(text).most_auth_tries(), 6);
+        assert_eq!(config("Match User x\nMaxAuthTries 9").most_auth_tries(), 9);
+    }
+
+    #[test]
+    fn forwarding_can_be_given_back() {
+        let text = "DisableForwarding yes\nMatch User ada\nDisableForwarding no\n";
+        assert!(effective(text, "user=ada").tcp_forwarding().local);
+        assert!(!effective(text, "user=bob").tcp_forwarding().local);
+        let text =
+            "Subsystem sftp a\nMatch User ada\nSubsystem sftp b\nSubsystem sftp c\nSubsystem x d\n";
+        let ada = effective(text, "user=ada");
+        assert_eq!(
+            (ada.subsystem("sftp"), ada.subsystem("x")),
+            (Some("b"), Some("d"))
+        );
+        assert_eq!(effective(text, "").subsystem("sftp"), Some("a"));
+    }
+
+    #[test]
+    fn blocks_have_only_what_can_differ() {
+        assert_eq!(
+            problem("Match User x\nPort 23\nFoo y\nPermitTTY maybe\nMatch Address 10.0.0.1/8\n"),
+            "f line 2: Directive 'Port' is not allowed within a Match block|\
+             f line 3: Bad configuration option: Foo|\
+             f line 4: unsupported option \"maybe\".|\
+             f line 5: Bad Match condition: invalid Address list '10.0.0.1/8'|"
+        );
+        assert_eq!(
+            problem("Match"),
+            "f line 1: One or more attributes required for Match|"
+        );
+        // This ends a block.
+        assert_eq!(config("Match User x\nMatch all\nPort 23\n").ports, [23]);
+    }
+
+    #[test]
+    fn files_are_included_for_whom_the_line_is() {
+        let folder = std::env::temp_dir().join(format!("oxsshd-include-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+        let at = |name: &str| folder.join(name).display().to_string();
+        write("10.conf", "PermitTTY no\nMatch User ada\nMaxSessions 2\n");
+        write("20.conf", "PermitTTY yes\nMaxSessions 7\n");
+        write("other", "Foo\n");
+        let text = format!("Include {} {}\nMaxAuthTries 5\n", at("*.conf"), at("none"));
+        let of = effective(&text, "user=bob");
+        assert!(!of.permit_tty);
+        assert_eq!((of.max_sessions, of.max_auth_tries), (7, 5));
+        assert_eq!(effective(&text, "user=ada").max_sessions, 2);
+
+        // In a block the file's lines are the block's, and its own blocks for those who fit both.
+        let text = format!(
+            "Match LocalPort 22\nInclude {}\nMaxAuthTries 5\n",
+            at("10.conf")
+        );
+        let of = effective(&text, "user=ada,lport=22");
+        assert_eq!(
+            (of.permit_tty, of.max_sessions, of.max_auth_tries),
+            (false, 2, 5)
+        );
+        let of = effective(&text, "user=ada,lport=23");
+        assert_eq!(
+            (of.permit_tty, of.max_sessions, of.max_auth_tries),
+            (true, 10, 6)
+        );
+
+        let name = at("other");
+        assert_eq!(
+            problem(&format!("\nInclude \"{name}\"")),
+            format!("{name} line 1: Foo: missing argument.|")
+        );
+        assert!(problem(&format!("Include {}", folder.display())).contains("directory"));
+        write("loop", &format!("Include {}\n", at("loop")));
+        assert!(
+            problem(&format!("Include {}", at("loop")))
+                .ends_with("loop line 1: Too many recursive configuration includes|")
+        );
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_command_line_comes_first() {
+        let mut parser = Parser::default();
+        parser.command_line("Port 2222");
+        parser.command_line("PermitTTY=no");
+        parser.file("Port 22\nPermitTTY yes\n", "f");
+        let config = parser.finish().unwrap();
+        assert_eq!((config.ports, config.permit_tty), (vec![2222], false));
+        let mut parser = Parser::default();
+        parser.command_line("Match User x");
+        assert_eq!(
+            parser.finish().unwrap_err()[0].to_string(),
+            "command-line line 0: Match directive not supported as a command-line option"
+        );
     }
 }

@@ -52,6 +52,11 @@ impl Forwarding {
         remote: true,
     };
 
+    pub const NONE: Forwarding = Forwarding {
+        local: false,
+        remote: false,
+    };
+
     pub fn from_name(name: &str) -> Option<Forwarding> {
         let (local, remote) = match name {
             "yes" | "all" => (true, true),

@@ -13,12 +13,13 @@ use russh::{ChannelId, ChannelOpenFailure, Error, Pty, Sig};
 
 use crate::channels::Channels;
 use crate::config::Config;
+use crate::connection::set_limits;
 use crate::forward::{self, Listeners};
 use crate::log::{error, info};
 use crate::login::{Authenticator, Login};
 use crate::pattern;
 use crate::report::{Event, Report};
-use crate::session::process::{Addresses, Program};
+use crate::session::process::{Addresses, Program, read_text};
 use crate::session::pty::{self, Size};
 use crate::session::signal_number;
 use start::program_of;
@@ -31,7 +32,6 @@ pub struct Connection {
     config: Arc<Config>,
     addresses: Addresses,
     report: Report,
-    banner: Option<String>,
     authenticator: Authenticator,
     login: Option<Login>,
     channels: Channels,
@@ -41,18 +41,12 @@ pub struct Connection {
 type Opened = russh::Channel<Msg>;
 
 impl Connection {
-    pub fn new(
-        config: Arc<Config>,
-        addresses: Addresses,
-        report: Report,
-        banner: Option<String>,
-    ) -> Connection {
+    pub fn new(config: Arc<Config>, addresses: Addresses, report: Report) -> Connection {
         Connection {
             authenticator: Authenticator::new(config.clone(), addresses, report.clone()),
             config,
             addresses,
             report,
-            banner,
             login: None,
             channels: Channels::default(),
             listeners: Listeners::default(),
@@ -103,8 +97,10 @@ impl Connection {
 impl Handler for Connection {
     type Error = Error;
 
-    async fn authentication_banner(&mut self) -> Result<Option<String>, Error> {
-        Ok(self.banner.clone())
+    async fn authentication_banner(&mut self, user: &str) -> Result<Option<String>, Error> {
+        let config = self.authenticator.config_for(user);
+        let text = config.banner.as_deref().map(read_text);
+        Ok(text.filter(|text| !text.is_empty()))
     }
 
     async fn auth_none(&mut self, user: &str) -> Result<Auth, Error> {
@@ -124,7 +120,8 @@ impl Handler for Connection {
         _submethods: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, Error> {
-        if !self.config.kbd_interactive_authentication {
+        let config = self.authenticator.config_for(user);
+        if !config.kbd_interactive_authentication {
             return Ok(self
                 .authenticator
                 .password(user, "", "keyboard-interactive")
@@ -167,7 +164,7 @@ impl Handler for Connection {
             .await)
     }
 
-    async fn auth_succeeded(&mut self, _session: &mut Session) -> Result<(), Error> {
+    async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), Error> {
         let Some(login) = self.authenticator.login() else {
             return Err(Error::NotAuthenticated);
         };
@@ -179,6 +176,10 @@ impl Handler for Connection {
         })?;
         self.report.send(Event::LoggedIn);
         self.login = Some(login);
+        self.config = self.authenticator.config();
+        if self.config.has_blocks() {
+            set_limits(session.config_mut(), &self.config);
+        }
         Ok(())
     }
 
@@ -212,7 +213,7 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         session: &mut Session,
     ) -> Result<(), Error> {
-        let permitted = self.config.tcp_forwarding.local
+        let permitted = self.config.tcp_forwarding().local
             && self.may_forward()
             && self
                 .login
@@ -250,7 +251,7 @@ impl Handler for Connection {
             .login
             .as_ref()
             .is_some_and(|login| login.options.permit_open.is_empty());
-        if !self.config.stream_local_forwarding.local || !self.may_forward() || !unbound {
+        if !self.config.stream_local_forwarding().local || !self.may_forward() || !unbound {
             reply
                 .reject(ChannelOpenFailure::Other {
                     code: 1,
@@ -436,7 +437,7 @@ impl Handler for Connection {
         _id: ChannelId,
         session: &mut Session,
     ) -> Result<bool, Error> {
-        let permitted = self.config.agent_forwarding
+        let permitted = self.config.agent_forwarding()
             && self
                 .login
                 .as_ref()
@@ -459,7 +460,7 @@ impl Handler for Connection {
         port: &mut u32,
         session: &mut Session,
     ) -> Result<bool, Error> {
-        let permitted = self.config.tcp_forwarding.remote
+        let permitted = self.config.tcp_forwarding().remote
             && self.may_forward()
             && self
                 .login
@@ -500,7 +501,7 @@ impl Handler for Connection {
         path: &str,
         session: &mut Session,
     ) -> Result<bool, Error> {
-        if !self.config.stream_local_forwarding.remote || !self.may_forward() {
+        if !self.config.stream_local_forwarding().remote || !self.may_forward() {
             return Ok(false);
         }
         let (unlink, channels) = (self.config.stream_local_unlink, self.channels.clone());

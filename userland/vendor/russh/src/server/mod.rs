@@ -62,6 +62,7 @@ pub use self::session::*;
 mod encrypted;
 
 /// Configuration of a server.
+#[derive(Clone)]
 pub struct Config {
     /// The server ID string sent at the beginning of the protocol.
     pub server_id: SshId,
@@ -369,11 +370,12 @@ pub trait Handler: Sized {
         async { Ok(()) }
     }
 
-    /// Called when authentication starts but before it is successful.
+    /// Called with the first request for authentication, which names a user.
     /// Return value is an authentication banner, usually a warning message shown to the client.
     #[allow(unused_variables)]
     fn authentication_banner(
         &mut self,
+        user: &str,
     ) -> impl Future<Output = Result<Option<String>, Self::Error>> + Send {
         async { Ok(None) }
     }

@@ -671,6 +671,7 @@ impl Session {
         let keepalive_timer =
             future_or_pending(self.common.config.keepalive_interval, tokio::time::sleep);
         pin!(keepalive_timer);
+        let mut keepalive_interval = self.common.config.keepalive_interval;
 
         let inactivity_timer =
             future_or_pending(self.common.config.inactivity_timeout, tokio::time::sleep);
@@ -842,6 +843,10 @@ impl Session {
                 // data from it.
                 self.common.alive_timeouts = 0;
             }
+            if keepalive_interval != self.common.config.keepalive_interval {
+                keepalive_interval = self.common.config.keepalive_interval;
+                keepalive_timer.set(future_or_pending(keepalive_interval, tokio::time::sleep));
+            }
             if (self.common.received_data || sent_keepalive)
                 && let (futures::future::Either::Right(ref mut sleep), Some(d)) = (
                     keepalive_timer.as_mut().as_pin_mut(),
@@ -886,6 +891,12 @@ impl Session {
         }
 
         Ok(())
+    }
+
+    /// This session's own configuration: what depends on who has logged in (limits of keys and
+    /// keepalives) can be changed while it runs.
+    pub fn config_mut(&mut self) -> &mut Config {
+        Arc::make_mut(&mut self.common.config)
     }
 
     /// Get a handle to this session.
