@@ -21,13 +21,13 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::sched::Mutex;
-use crate::vm::{IoDest, IoSource, space::MappedFile};
+use crate::vm::{IoDest, IoSource, PageCache, Readahead, space::MappedFile};
 pub use poll::{PollEvents, PollTable};
 
 /// What `mmap` of a file maps.
 pub enum MapTarget {
     /// Pages of this cache.
-    Cache(Arc<crate::vm::PageCache>, Arc<dyn MappedFile>),
+    Cache(Arc<PageCache>, Arc<dyn MappedFile>),
     /// Private zero pages (/dev/zero).
     Zero,
 }
@@ -104,6 +104,10 @@ pub trait File: Send + Sync + Any {
     /// man 2 mmap.
     fn map(&self, _of: &OpenFile) -> Result<MapTarget> {
         Err(Errno::ENODEV)
+    }
+    /// The page cache it is read through, and how it is read (man 2 posix_fadvise).
+    fn pages(&self) -> Option<(&Arc<PageCache>, &Readahead)> {
+        None
     }
     /// What /proc/pid/fd/N links to, e.g. `pipe:[123]` or a path.
     fn describe(&self) -> alloc::vec::Vec<u8>;

@@ -10,11 +10,12 @@ use crate::file::eventfd::EventFd;
 use crate::file::lock::{self, Kind, RangeLock};
 use crate::file::pipe::{self, PipeEnd};
 use crate::file::timerfd::TimerFd;
-use crate::file::{File, MapTarget, OpenFile};
+use crate::file::{File, OpenFile};
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::process::{self, SigInfo, signal};
 use crate::time::NS_PER_SEC;
 use crate::vm::io::UserRange;
+use crate::vm::page_cache::Pattern;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Most bytes one call moves (man 2 read).
@@ -479,22 +480,38 @@ pub fn ftruncate(fd: i32, len: i64) -> SyscallResult {
     Ok(0)
 }
 
-/// Most pages that one advice reads ahead: the rest comes with the reads that follow.
-const WILLNEED_PAGES: u64 = 512;
-
-/// man 2 posix_fadvise. POSIX_FADV_WILLNEED reads the range in; the rest of the advice names
-/// no action that the page cache would not take by itself.
+/// man 2 posix_fadvise. What has no page cache takes any advice.
 pub fn fadvise64(fd: i32, pos: i64, len: i64, advice: u32) -> SyscallResult {
     let of = io_file(fd)?;
-    if of.file.stat()?.st_mode & 0o170_000 == abi::S_IFIFO {
+    if of.file.stat()?.st_mode & abi::S_IFMT == abi::S_IFIFO {
         return Err(Errno::ESPIPE);
     }
     if len < 0 || advice > abi::POSIX_FADV_NOREUSE {
         return Err(Errno::EINVAL);
     }
-    if advice == abi::POSIX_FADV_WILLNEED {
-        let pos = u64::try_from(pos).unwrap_or(0);
-        read_in(&of, pos, if len == 0 { u64::MAX } else { len as u64 })?;
+    let Some((cache, ahead)) = of.file.pages() else {
+        return Ok(0);
+    };
+    let pos = pos as u64;
+    let end = match len {
+        0 => u64::MAX,
+        _ => pos.saturating_add(len as u64),
+    };
+    match advice {
+        abi::POSIX_FADV_NORMAL => ahead.set_pattern(Pattern::Normal),
+        abi::POSIX_FADV_RANDOM => ahead.set_pattern(Pattern::Random),
+        abi::POSIX_FADV_SEQUENTIAL => ahead.set_pattern(Pattern::Sequential),
+        abi::POSIX_FADV_NOREUSE => ahead.set_once(),
+        abi::POSIX_FADV_WILLNEED => cache.will_need(touched(pos, end)),
+        // A page that is only partly meant stays, the file's last one excepted.
+        _ => {
+            let last = if end >= cache.size() {
+                u64::MAX
+            } else {
+                end / PAGE_SIZE as u64
+            };
+            cache.wont_need(pos.div_ceil(PAGE_SIZE as u64)..last);
+        }
     }
     Ok(0)
 }
@@ -506,25 +523,14 @@ pub fn readahead(fd: i32, pos: i64, count: usize) -> SyscallResult {
     if !of.readable() {
         return Err(Errno::EBADF);
     }
-    if !of.file.is_positional() {
-        return Err(Errno::EINVAL);
-    }
-    read_in(&of, pos, count as u64)?;
+    let (cache, _) = of.file.pages().ok_or(Errno::EINVAL)?;
+    cache.will_need(touched(pos, pos.saturating_add(count as u64)));
     Ok(0)
 }
 
-/// Brings the file's pages of the range into the page cache.
-fn read_in(of: &OpenFile, pos: u64, len: u64) -> Result<()> {
-    let Ok(MapTarget::Cache(cache, _)) = of.file.map(of) else {
-        return Ok(());
-    };
-    let size = u64::try_from(of.file.stat()?.st_size).unwrap_or(0);
-    let end = pos.saturating_add(len).min(size).div_ceil(PAGE_SIZE as u64);
-    let first = pos / PAGE_SIZE as u64;
-    for index in first..end.min(first.saturating_add(WILLNEED_PAGES)) {
-        cache.get(index)?;
-    }
-    Ok(())
+/// The pages that bytes `[pos, end)` lie in.
+fn touched(pos: u64, end: u64) -> core::ops::Range<u64> {
+    pos / PAGE_SIZE as u64..end.div_ceil(PAGE_SIZE as u64)
 }
 
 /// Bytes that go through the kernel at once in copying calls.

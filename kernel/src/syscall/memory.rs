@@ -9,6 +9,7 @@ use crate::file::MapTarget;
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::process;
 use crate::vm::AddressSpace;
+use crate::vm::page_cache::Pattern;
 use crate::vm::space::{
     Advice, Backing, Barrier, LockMode, MapRequest, Placement, Prot, RemapTarget,
 };
@@ -170,7 +171,10 @@ pub fn brk(want: UserAddr) -> SyscallResult {
 /// man 2 madvise.
 pub fn madvise(addr: UserAddr, len: usize, advice: u32) -> SyscallResult {
     let advice = match advice {
-        abi::MADV_NORMAL | abi::MADV_RANDOM | abi::MADV_SEQUENTIAL | abi::MADV_COLD => Advice::Hint,
+        abi::MADV_NORMAL => Advice::Order(Pattern::Normal),
+        abi::MADV_RANDOM => Advice::Order(Pattern::Random),
+        abi::MADV_SEQUENTIAL => Advice::Order(Pattern::Sequential),
+        abi::MADV_COLD => Advice::Hint,
         abi::MADV_WILLNEED => Advice::WillNeed,
         abi::MADV_DONTNEED => Advice::DontNeed,
         abi::MADV_FREE => Advice::Free,

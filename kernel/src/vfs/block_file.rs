@@ -7,12 +7,13 @@ use core::any::Any;
 
 use super::inode::{Attr, Dev};
 use crate::abi;
-use crate::block::{self, BlockDevice, Op, SECTOR_BYTES, Segment};
+use crate::block::{self, BlockDevice, Op, Request, SECTOR_BYTES, Segment};
 use crate::error::{Errno, Result};
 use crate::file::{File, OpenFile};
 use crate::mm::{FrameRef, PAGE_SIZE};
 use crate::sched::Mutex;
-use crate::vm::{IoDest, IoSource, PageCache, PageSource};
+use crate::vm::page_cache::ReadDone;
+use crate::vm::{IoDest, IoSource, PageCache, PageSource, Readahead};
 
 /// A block device with its pages.
 pub struct CachedDevice {
@@ -28,7 +29,8 @@ struct DeviceSource(Arc<dyn BlockDevice>);
 const SECTORS_PER_PAGE: u64 = PAGE_SIZE as u64 / SECTOR_BYTES;
 
 impl DeviceSource {
-    fn transfer(&self, op: Op, index: u64, pages: &[FrameRef]) -> Result<()> {
+    /// Where `pages` from page `index` on lie: first sector, and memory up to the device's end.
+    fn place(&self, index: u64, pages: &[FrameRef]) -> Result<(u64, Vec<Segment>)> {
         let sector = index.checked_mul(SECTORS_PER_PAGE).ok_or(Errno::EIO)?;
         let mut left = self.0.nr_sectors().saturating_sub(sector) * SECTOR_BYTES;
         let mut segments = Vec::new();
@@ -38,9 +40,6 @@ impl DeviceSource {
         for frame in pages {
             let len = left.min(PAGE_SIZE as u64) as u32;
             left -= u64::from(len);
-            if op == Op::Read && (len as usize) < PAGE_SIZE {
-                frame.zero();
-            }
             if len > 0 {
                 segments.push(Segment {
                     frame: frame.clone(),
@@ -49,19 +48,35 @@ impl DeviceSource {
                 });
             }
         }
-        if segments.is_empty() {
-            return Ok(());
-        }
-        block::submit_and_wait(&self.0, op, sector, segments)
+        Ok((sector, segments))
     }
 }
 
 impl PageSource for DeviceSource {
-    fn read_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
-        self.transfer(Op::Read, index, pages)
+    fn start_read(&self, index: u64, pages: &[FrameRef], done: ReadDone) {
+        let (sector, segments) = match self.place(index, pages) {
+            Ok(place) => place,
+            Err(e) => return done(Err(e)),
+        };
+        // The device's last page may be cut short.
+        let whole = segments.iter().filter(|s| s.len as usize == PAGE_SIZE);
+        pages.iter().skip(whole.count()).for_each(FrameRef::zero);
+        if segments.is_empty() {
+            return done(Ok(()));
+        }
+        self.0.submit(Request {
+            op: Op::Read,
+            sector,
+            segments,
+            done,
+        });
     }
     fn write_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
-        self.transfer(Op::Write, index, pages)
+        let (sector, segments) = self.place(index, pages)?;
+        if segments.is_empty() {
+            return Ok(());
+        }
+        block::submit_and_wait(&self.0, Op::Write, sector, segments)
     }
     fn reserve(&self, pos: u64, len: u64) -> Result<()> {
         if pos.checked_add(len).is_none_or(|end| end > self.size()) {
@@ -135,6 +150,7 @@ impl CachedDevice {
 pub(super) struct BlockFile {
     dev: Dev,
     cached: Arc<CachedDevice>,
+    ahead: Readahead,
 }
 
 impl BlockFile {
@@ -145,6 +161,7 @@ impl BlockFile {
         Ok(BlockFile {
             dev,
             cached: cached(device)?,
+            ahead: Readahead::new(),
         })
     }
 }
@@ -164,7 +181,9 @@ impl File for BlockFile {
         true
     }
     fn read_at(&self, _of: &OpenFile, pos: u64, dst: &mut IoDest<'_>) -> Result<usize> {
-        self.cached.cache.read_at(pos, self.cached.size(), dst)
+        self.cached
+            .cache
+            .read_at(&self.ahead, pos, self.cached.size(), dst)
     }
     fn write_at(&self, of: &OpenFile, pos: u64, src: &mut IoSource<'_>) -> Result<(usize, u64)> {
         let size = self.cached.size();
@@ -224,6 +243,9 @@ impl File for BlockFile {
     }
     fn sync(&self, _data_only: bool) -> Result<()> {
         self.cached.sync()
+    }
+    fn pages(&self) -> Option<(&Arc<PageCache>, &Readahead)> {
+        Some((&self.cached.cache, &self.ahead))
     }
     fn describe(&self) -> Vec<u8> {
         alloc::format!("/dev/{}", self.cached.device.name()).into_bytes()

@@ -13,13 +13,14 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{DirSink, File, MapTarget, OpenFile};
 use crate::vm::space::MappedFile;
-use crate::vm::{IoDest, IoSource, PageCache};
+use crate::vm::{IoDest, IoSource, PageCache, Readahead};
 
 /// An open regular file or directory.
 pub struct InodeFile {
     path: Path,
     /// Of a regular file.
     cache: Option<Arc<PageCache>>,
+    ahead: Readahead,
     /// Opened for writing: the mount stays writable.
     _writing: Option<WriteGuard>,
     /// Of a regular file opened for writing, or to be run.
@@ -40,6 +41,7 @@ impl InodeFile {
         Ok(InodeFile {
             path,
             cache,
+            ahead: Readahead::new(),
             _writing: writing,
             _use: in_use,
         })
@@ -51,6 +53,7 @@ impl InodeFile {
         Ok(InodeFile {
             path,
             cache,
+            ahead: Readahead::new(),
             _writing: None,
             _use: in_use,
         })
@@ -85,7 +88,9 @@ impl File for InodeFile {
         true
     }
     fn read_at(&self, of: &OpenFile, pos: u64, dst: &mut IoDest<'_>) -> Result<usize> {
-        let n = self.cache()?.read_at(pos, self.inode().size(), dst)?;
+        let n = self
+            .cache()?
+            .read_at(&self.ahead, pos, self.inode().size(), dst)?;
         self.accessed(of);
         Ok(n)
     }
@@ -181,6 +186,9 @@ impl File for InodeFile {
         let cache = self.cache.as_ref().ok_or(Errno::ENODEV)?;
         let name = Arc::new(MappedPath(self.path.clone()));
         Ok(MapTarget::Cache(cache.clone(), name))
+    }
+    fn pages(&self) -> Option<(&Arc<PageCache>, &Readahead)> {
+        Some((self.cache.as_ref()?, &self.ahead))
     }
     fn describe(&self) -> Vec<u8> {
         path_text(&self.path, None)

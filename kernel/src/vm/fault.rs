@@ -8,7 +8,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::mapping::FileMapping;
-use super::page_cache::{Lookup, reclaim};
+use super::page_cache::{Lookup, Pattern, reclaim};
 use super::space::pages::{WRITABLE, base_flags, is_sole_reference, take_reference};
 use super::space::{Access, AddressSpace, Area, FaultError, PAGE, Prot};
 use super::vma::{STACK_GAP, VmaFlags};
@@ -61,6 +61,26 @@ fn source_error(errno: Errno) -> FaultError {
         FaultError::OutOfMemory
     } else {
         FaultError::Bus
+    }
+}
+
+/// What came of mapping a page of a cache.
+enum Mapped {
+    Yes,
+    /// It is mapped, and the next window is to be read ahead.
+    ReadOn,
+    /// It must be read in.
+    Absent,
+}
+
+/// How the program said that it goes through an area.
+fn pattern_of(area: &Area) -> Pattern {
+    if area.flags.contains(VmaFlags::RANDOM) {
+        Pattern::Random
+    } else if area.flags.contains(VmaFlags::SEQUENTIAL) {
+        Pattern::Sequential
+    } else {
+        Pattern::Normal
     }
 }
 
@@ -351,7 +371,10 @@ impl AddressSpace {
         if index >= mapping.cache.size_pages() {
             return Err(FaultError::Bus);
         }
-        let source = mapping.cache.get_for_fault(index).map_err(source_error)?;
+        let source = mapping
+            .cache
+            .get_for_fault(&mapping.ahead, pattern_of(area), index)
+            .map_err(source_error)?;
         let frame = reclaim::alloc_frame()?;
         // SAFETY: both references are ours; the new frame is not yet shared.
         unsafe { core::ptr::copy_nonoverlapping(source.as_ptr(), frame.as_ptr(), PAGE_SIZE) };
@@ -370,6 +393,12 @@ impl AddressSpace {
     ) -> Result<(), FaultError> {
         let cache = &mapping.cache;
         let index = mapping.page_of(page);
+        let pattern = pattern_of(area);
+        let get = || {
+            cache
+                .get_for_fault(&mapping.ahead, pattern, index)
+                .map_err(source_error)
+        };
         // Holds the page in the cache from the moment it was there once.
         let mut _held;
         let mut is_reserved = !write || !cache.has_source();
@@ -379,18 +408,22 @@ impl AddressSpace {
                 return Err(FaultError::Bus);
             }
             if !is_reserved {
-                _held = Some(cache.get_for_fault(index).map_err(source_error)?);
+                _held = Some(get()?);
                 cache.reserve_page(index).map_err(source_error)?;
                 is_reserved = true;
             }
-            if self.map_cached(area, mapping, page, write, size)? {
-                return Ok(());
+            match self.map_cached(area, mapping, page, write, size)? {
+                Mapped::Yes => return Ok(()),
+                Mapped::ReadOn => {
+                    cache.read_on(&mapping.ahead, pattern, index);
+                    return Ok(());
+                }
+                Mapped::Absent => _held = Some(get()?),
             }
-            _held = Some(cache.get_for_fault(index).map_err(source_error)?);
         }
     }
 
-    /// Maps the page if the cache has it, and its neighbours. False when it must be read in.
+    /// Maps the page if the cache has it, and its neighbours.
     fn map_cached(
         &self,
         area: &Area,
@@ -398,7 +431,7 @@ impl AddressSpace {
         page: u64,
         write: bool,
         size: u64,
-    ) -> Result<bool, FaultError> {
+    ) -> Result<Mapped, FaultError> {
         let cache = &mapping.cache;
         let index = mapping.page_of(page);
         let mut flags = self.entry_flags(area) | PteFlags::CACHED;
@@ -414,12 +447,14 @@ impl AddressSpace {
                 entry.store(old.with(PteFlags::PRESENT).0, Ordering::Release);
             }
             arch::tlb::flush_page(page);
-            return Ok(true);
+            return Ok(Mapped::Yes);
         }
         // With the table locked, a page that the cache has cannot leave it without the entry
         // made here being found.
-        let Lookup::Frame(frame) = cache.lookup(index) else {
-            return Ok(false);
+        let (frame, mapped) = match cache.lookup(index) {
+            Lookup::Frame(frame) => (frame, Mapped::Yes),
+            Lookup::Marked(frame) => (frame, Mapped::ReadOn),
+            Lookup::Absent => return Ok(Mapped::Absent),
         };
         if write {
             cache.mark_dirty(index);
@@ -434,7 +469,7 @@ impl AddressSpace {
             // Read-only until now: the same page, now writable.
             entry.store(new.0, Ordering::Release);
             arch::tlb::flush_page(page);
-            return Ok(true);
+            return Ok(mapped);
         } else {
             // A page that left the cache, about to be taken out by who removed it.
             entry.store(0, Ordering::Release);
@@ -445,10 +480,10 @@ impl AddressSpace {
             self.count_in(new);
             drop(table);
             drop(take_reference(old));
-            return Ok(true);
+            return Ok(mapped);
         }
         if write && cache.has_source() {
-            return Ok(true);
+            return Ok(mapped);
         }
         // Neighbours: the aligned block of pages around this one, as far as area and file go.
         let first = (index & !(AROUND - 1)).max(mapping.page_of(area.start));
@@ -471,6 +506,6 @@ impl AddressSpace {
                 self.count_in(pte);
             }
         });
-        Ok(true)
+        Ok(mapped)
     }
 }

@@ -9,7 +9,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use super::page_cache::{PageCache, Unmap, writeback};
+use super::page_cache::{PageCache, Readahead, Unmap, writeback};
 use super::space::{AddressSpace, MappedFile};
 use super::vma::AreaBacking;
 use crate::mm::PAGE_SIZE;
@@ -23,6 +23,8 @@ pub struct FileMapping {
     pub cache: Arc<PageCache>,
     /// The file; `None` for shared anonymous memory.
     pub name: Option<Arc<dyn MappedFile>>,
+    /// How programs go through it.
+    pub(super) ahead: Readahead,
     space: Weak<AddressSpace>,
     id: u64,
     /// Address of the first page the mapping was made for.
@@ -48,6 +50,7 @@ impl FileMapping {
         let mapping = Arc::new(FileMapping {
             cache,
             name,
+            ahead: Readahead::new(),
             space,
             id,
             start,

@@ -13,7 +13,7 @@ pub mod vma;
 
 pub use io::{IoDest, IoSource};
 pub use page_cache::reclaim::reclaim;
-pub use page_cache::{PageCache, PageSource};
+pub use page_cache::{PageCache, PageSource, Readahead};
 pub use space::AddressSpace;
 pub use user::{Pod, UserPtr};
 

@@ -4,18 +4,26 @@
 //! by `read`, `write` and every mapping. Not responsible for blocks, sizes or names.
 //!
 //! Locks: [`PageCache`]'s state spins (rank `PageCache`) and is never held over a read, a
-//! write or a user copy; a page that is being read in, or written back, carries a mark that
-//! others wait for. The list of mappings spins on its own. A page table's lock (rank `Space`)
+//! write or a user copy; a page that is being read in belongs to a [`flight`], one that is
+//! being written back carries a mark, and others wait for its end. The list of mappings spins on its own. A page table's lock (rank `Space`)
 //! may be held when either is taken.
 //!
 //! A page leaves the cache (truncation, reclaim) in this order: out of the index, then out of
 //! every page table. A fault enters it in a page table with that table's lock held, and only
 //! if the index still has it then: so none slips through.
+//!
+//! A page enters the cache before its blocks are looked up, and the file's size is looked at in
+//! between. Truncation sets the size, takes pages out, then frees blocks: it either takes the
+//! page out, or the reader finds that it lies past the end.
 
+mod advice;
+mod fill;
+mod flight;
 mod index;
 mod io;
 mod readahead;
 pub mod reclaim;
+mod window;
 pub mod writeback;
 
 use alloc::collections::BTreeMap;
@@ -30,16 +38,22 @@ use crate::error::{Errno, Result};
 use crate::mm::{FrameRef, PAGE_SIZE, PhysAddr};
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
+use flight::Flight;
 use index::{Mark, PageIndex};
-use readahead::{MAX_WINDOW, Readahead};
+pub use readahead::{Pattern, Readahead};
+
+/// What the end of a read calls. Does not sleep.
+pub type ReadDone = alloc::boxed::Box<dyn FnOnce(Result<()>) + Send>;
 
 /// Where a page cache's pages come from and go to: a filesystem's inode.
 /// Called without spin locks; may sleep. Must not take the lock that a `write` to the same
 /// inode holds across its user copies (a fault may come in from there).
 pub trait PageSource: Send + Sync {
-    /// Fills `pages`, which are consecutive from page `index`; holes and what lies past the
-    /// end are zeroed. Contiguous blocks go to the device as one request.
-    fn read_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()>;
+    /// Starts to fill `pages`, which are consecutive from page `index`; holes and what lies
+    /// past the end are zeroed. Contiguous blocks go to the device as one request. May sleep
+    /// for the way there (block maps, a full queue), not for the content. `done` is told the
+    /// outcome once, maybe before this returns, maybe in interrupt context.
+    fn start_read(&self, index: u64, pages: &[FrameRef], done: ReadDone);
     /// Writes `pages`, consecutive from page `index`, to their blocks.
     fn write_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()>;
     /// Makes sure blocks exist for bytes `[pos, pos+len)` before they are dirtied
@@ -117,7 +131,8 @@ impl Drop for CachedFrame {
 #[derive(Default)]
 struct State {
     index: PageIndex<CachedFrame>,
-    readahead: Readahead,
+    /// Reads that were not settled yet.
+    flights: Vec<Arc<Flight>>,
     /// Keeps the source alive while pages are dirty.
     pin: Option<Arc<dyn PageSource>>,
     /// Monotonic ns when the first of the dirty pages became so.
@@ -136,7 +151,7 @@ pub struct PageCache {
     /// A write-back in the background failed; the next `write_back` says so.
     failed: AtomicBool,
     state: SpinLock<State>,
-    /// A page was read in, or its write-back ended.
+    /// The write-back of a page ended.
     changed: WaitQueue,
     mappings: SpinLock<BTreeMap<u64, Weak<FileMapping>>>,
 }
@@ -145,7 +160,9 @@ pub struct PageCache {
 pub(super) enum Lookup {
     /// It is there.
     Frame(FrameRef),
-    /// It must be read in first ([`PageCache::get`]).
+    /// As `Frame`, and it carried the mark where the next window is to be read.
+    Marked(FrameRef),
+    /// It must be read in first ([`PageCache::get_for_fault`]).
     Absent,
 }
 
@@ -203,169 +220,6 @@ impl PageCache {
         self.size().div_ceil(PAGE_SIZE as u64)
     }
 
-    /// The page at `index`, read in (with readahead) if need be. EIO and what else the source
-    /// answers; ENOMEM.
-    pub fn get(&self, index: u64) -> Result<FrameRef> {
-        loop {
-            {
-                let mut state = self.state.lock();
-                if let Some(page) = state.index.touch(index) {
-                    return Ok(page.share());
-                }
-            }
-            self.fill(index)?;
-        }
-    }
-
-    /// The page at `index` if it is in the cache and up to date.
-    pub fn get_cached(&self, index: u64) -> Option<FrameRef> {
-        Some(self.state.lock().index.touch(index)?.share())
-    }
-
-    /// As [`PageCache::get`], for a fault: what surrounds the page is read with it, as programs
-    /// touch neighbours next, in no order.
-    pub(super) fn get_for_fault(&self, index: u64) -> Result<FrameRef> {
-        if let Some(page) = self.get_cached(index) {
-            return Ok(page);
-        }
-        if let Some(source) = self.source() {
-            let window = self.missing_around(index, source.size().div_ceil(PAGE_SIZE as u64));
-            if let Some((start, count)) = window {
-                self.read_in(&*source, index, start, count)?;
-            }
-        }
-        self.get(index)
-    }
-
-    /// The missing pages around `index` in its aligned block, as (first, count); `None` when
-    /// somebody reads the page already.
-    fn missing_around(&self, index: u64, end_of_file: u64) -> Option<(u64, u64)> {
-        let state = self.state.lock();
-        if state.index.get(index).is_some() {
-            return None;
-        }
-        let block = index - index % MAX_WINDOW;
-        let is_missing = |i: &u64| state.index.get(*i).is_none();
-        let start = (block..index)
-            .rev()
-            .take_while(is_missing)
-            .last()
-            .unwrap_or(index);
-        let last = (block + MAX_WINDOW).min(end_of_file);
-        let end = (index + 1..last)
-            .take_while(is_missing)
-            .last()
-            .unwrap_or(index);
-        Some((start, end - start + 1))
-    }
-
-    /// Makes the page at `index` be there, or waits for who does.
-    fn fill(&self, index: u64) -> Result<()> {
-        let Some(source) = &self.source else {
-            return self.fill_zero(index);
-        };
-        let source = source.upgrade().ok_or(Errno::EIO)?;
-        let end_of_file = source.size().div_ceil(PAGE_SIZE as u64);
-        let window = {
-            let mut state = self.state.lock();
-            if state.index.get(index).is_some() {
-                drop(state);
-                self.wait_for_read(index);
-                return Ok(());
-            }
-            let window = state.readahead.on_miss(index);
-            let last = index + window.min(end_of_file.saturating_sub(index)).max(1);
-            let end = (index + 1..last)
-                .find(|&i| state.index.get(i).is_some())
-                .unwrap_or(last);
-            state.readahead.ended_at(end);
-            end - index
-        };
-        self.read_in(&*source, index, index, window)
-    }
-
-    /// Reads `count` pages from `start` on, among them `index`. On return `index` is there, or
-    /// somebody else is at it; an error is that of `index`.
-    fn read_in(&self, source: &dyn PageSource, index: u64, start: u64, count: u64) -> Result<()> {
-        let mut frames = Vec::new();
-        frames
-            .try_reserve_exact(count as usize)
-            .map_err(|_| Errno::ENOMEM)?;
-        frames.push(reclaim::alloc_frame()?);
-        let mut start = start;
-        while frames.len() < count as usize {
-            // Pages that nobody asked for are not worth reclaiming others.
-            let Ok(frame) = FrameRef::alloc(crate::mm::frame::Purpose::User) else {
-                start = index;
-                frames.truncate(1);
-                break;
-            };
-            frames.push(frame);
-        }
-        {
-            let mut state = self.state.lock();
-            let placed = frames
-                .iter()
-                .zip(start..)
-                .take_while(|(frame, i)| {
-                    state
-                        .index
-                        .insert(*i, CachedFrame::new((*frame).clone()))
-                        .is_ok()
-                })
-                .count();
-            self.total().fetch_add(placed, Ordering::Relaxed);
-            frames.truncate(placed);
-        }
-        let asked = (index - start) as usize;
-        if frames.is_empty() {
-            self.wait_for_read(index);
-            return Ok(());
-        }
-        let mut result = source.read_pages(start, &frames);
-        let mut good = if result.is_ok() {
-            0..frames.len()
-        } else {
-            0..0
-        };
-        if result.is_err() && frames.len() > 1 && asked < frames.len() {
-            // One bad block must not take its neighbours along.
-            result = source.read_pages(index, &frames[asked..=asked]);
-            good = if result.is_ok() {
-                asked..asked + 1
-            } else {
-                0..0
-            };
-        }
-        {
-            let mut state = self.state.lock();
-            for (n, frame) in frames.iter().enumerate() {
-                let i = start + n as u64;
-                // Truncation may have taken the page out meanwhile.
-                let ours = state
-                    .index
-                    .get(i)
-                    .is_some_and(|page| page.addr() == frame.addr());
-                if ours && good.contains(&n) {
-                    state.index.set(i, Mark::Uptodate);
-                } else if ours {
-                    state.index.remove(i);
-                    self.total().fetch_sub(1, Ordering::Relaxed);
-                }
-            }
-            state.index.touch(index);
-        }
-        self.changed.wake_all();
-        if asked < frames.len() { result } else { Ok(()) }
-    }
-
-    /// The page at `index` is born zero.
-    fn fill_zero(&self, index: u64) -> Result<()> {
-        let frame = reclaim::alloc_zeroed_frame()?;
-        self.insert_uptodate(index, frame);
-        Ok(())
-    }
-
     /// Puts a filled frame in; false (and nothing done) when a page is there.
     fn insert_uptodate(&self, index: u64, frame: FrameRef) -> bool {
         let mut state = self.state.lock();
@@ -381,23 +235,6 @@ impl PageCache {
         true
     }
 
-    /// Sleeps until the page at `index` is up to date or gone.
-    fn wait_for_read(&self, index: u64) {
-        self.changed.wait_until(|| {
-            let state = self.state.lock();
-            (state.index.get(index).is_none() || state.index.has(index, Mark::Uptodate))
-                .then_some(())
-        });
-    }
-
-    /// The page at `index` for a fault that holds a page-table lock.
-    pub(super) fn lookup(&self, index: u64) -> Lookup {
-        match self.state.lock().index.touch(index) {
-            Some(page) => Lookup::Frame(page.share()),
-            None => Lookup::Absent,
-        }
-    }
-
     /// Calls `visit` for the pages of `[from, to)` that are up to date, with the state's lock
     /// held: for faults, which hold a page-table lock as well.
     pub(super) fn for_each_uptodate(
@@ -406,9 +243,13 @@ impl PageCache {
         to: u64,
         mut visit: impl FnMut(u64, &dyn Fn() -> FrameRef),
     ) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        self.settle(&mut state);
         for i in from..to {
-            if let Some(page) = state.index.get_uptodate(i) {
+            // Who comes to a mark is to fault, so that the next window is read.
+            if let Some(page) = state.index.get_uptodate(i)
+                && !state.index.has(i, Mark::Ahead)
+            {
                 visit(i, &|| page.share());
             }
         }
@@ -416,7 +257,9 @@ impl PageCache {
 
     /// Whether the page at `index` is up to date (man 2 mincore).
     pub fn is_cached(&self, index: u64) -> bool {
-        self.state.lock().index.get_uptodate(index).is_some()
+        let mut state = self.state.lock();
+        self.settle(&mut state);
+        state.index.get_uptodate(index).is_some()
     }
 
     /// Makes sure that the page at `index` has blocks, before a mapping may write it.
@@ -482,13 +325,19 @@ impl PageCache {
     }
 
     /// Reads at `pos` up to the source's size (or `size` for a cache without a source).
-    /// A short count when something fails after the first byte.
-    pub fn read_at(&self, pos: u64, size: u64, dst: &mut IoDest<'_>) -> Result<usize> {
+    /// A short count when something fails after the first byte. `ahead` is the reader's.
+    pub fn read_at(
+        &self,
+        ahead: &Readahead,
+        pos: u64,
+        size: u64,
+        dst: &mut IoDest<'_>,
+    ) -> Result<usize> {
         let size = match &self.source {
             Some(_) => self.size(),
             None => size,
         };
-        io::read(self, pos, size, dst)
+        io::read(self, ahead, pos, size, dst)
     }
 
     /// Writes at `pos`, reserving blocks and growing the file as it goes. A short count when

@@ -43,6 +43,10 @@ bitflags::bitflags! {
         const WIPE_ON_FORK = 1 << 10;
         /// Not part of a core dump (MADV_DONTDUMP).
         const NO_DUMP = 1 << 11;
+        /// Its file is read in order (MADV_SEQUENTIAL).
+        const SEQUENTIAL = 1 << 12;
+        /// Its file is read in no order (MADV_RANDOM).
+        const RANDOM = 1 << 13;
     }
 }
 

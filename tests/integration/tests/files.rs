@@ -1,7 +1,7 @@
 //! Files: what is written survives, and the disk is clean afterwards.
 
 use oxbow_harness::{Config, DataDisk, Machine, check_root_filesystem, image, top};
-use oxbow_integration::c_program;
+use oxbow_integration::{c_program, same_as_on_linux};
 
 #[test]
 fn files_survive_a_reboot() {
@@ -165,4 +165,14 @@ fn a_dropped_program_runs() {
     let (clean, said) = check_root_filesystem(&m);
     assert!(clean, "e2fsck found: {said}");
     std::fs::remove_file(&copy).expect("the copy is ours");
+}
+
+/// Threads read a file in order, at random and through mappings, while another cuts it short
+/// and grows it again, and advice throws its pages out and brings them back.
+#[test]
+fn a_file_is_read_ahead_and_cut_at_once() {
+    let mut m = same_as_on_linux("readahead", &["/var/tmp/words"]);
+    m.power_off();
+    let (clean, said) = check_root_filesystem(&m);
+    assert!(clean, "e2fsck found: {said}");
 }

@@ -1,12 +1,13 @@
 //! The block device under a volume: metadata by bytes, content by page frames.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use super::buffers::Disk;
-use crate::block::{BlockDevice, Op, Request, SECTOR_BYTES, Segment};
+use crate::block::{BlockDevice, Completion, Op, Request, SECTOR_BYTES, Segment};
 use crate::error::{Errno, Result};
 use crate::mm::frame::Purpose;
 use crate::mm::{FrameRef, PAGE_SIZE};
@@ -115,21 +116,33 @@ pub struct Piece {
 /// Requests under way together.
 struct Flight {
     left: AtomicUsize,
-    error: FirstError,
-    done: WaitQueue,
+    error: IrqLock<Option<Errno>>,
+    done: IrqLock<Option<Completion>>,
 }
 
-type FirstError = IrqLock<Option<Errno>>;
-
-/// Moves all pieces, at the same time; returns when all are done, with the first error.
-pub fn transfer(device: &Arc<dyn BlockDevice>, op: Op, pieces: Vec<Piece>) -> Result<()> {
-    if pieces.is_empty() {
-        return Ok(());
+/// Moves all pieces, at the same time; `done` hears when all are, with the first error.
+pub fn start_transfer(
+    device: &Arc<dyn BlockDevice>,
+    op: Op,
+    mut pieces: Vec<Piece>,
+    done: Completion,
+) {
+    if pieces.len() < 2 {
+        match pieces.pop() {
+            None => done(Ok(())),
+            Some(piece) => device.submit(Request {
+                op,
+                sector: piece.sector,
+                segments: piece.segments,
+                done,
+            }),
+        }
+        return;
     }
     let flight = Arc::new(Flight {
         left: AtomicUsize::new(pieces.len()),
-        error: FirstError::new(Rank::Leaf, None),
-        done: WaitQueue::new(),
+        error: IrqLock::new(Rank::Leaf, None),
+        done: IrqLock::new(Rank::Leaf, Some(done)),
     });
     for piece in pieces {
         let flight = flight.clone();
@@ -137,19 +150,30 @@ pub fn transfer(device: &Arc<dyn BlockDevice>, op: Op, pieces: Vec<Piece>) -> Re
             op,
             sector: piece.sector,
             segments: piece.segments,
-            done: alloc::boxed::Box::new(move |result| {
+            done: Box::new(move |result| {
                 if let Err(e) = result {
                     flight.error.lock().get_or_insert(e);
                 }
                 if flight.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                    flight.done.wake_all();
+                    let outcome = flight.error.lock().map_or(Ok(()), Err);
+                    let done = flight.done.lock().take();
+                    if let Some(done) = done {
+                        done(outcome);
+                    }
                 }
             }),
         });
     }
-    flight
-        .done
-        .wait_until(|| (flight.left.load(Ordering::Acquire) == 0).then_some(()));
-    let error = *flight.error.lock();
-    error.map_or(Ok(()), Err)
+}
+
+/// As [`start_transfer`]; returns when all are done.
+pub fn transfer(device: &Arc<dyn BlockDevice>, op: Op, pieces: Vec<Piece>) -> Result<()> {
+    let outcome = Arc::new((IrqLock::new(Rank::Leaf, None), WaitQueue::new()));
+    let theirs = outcome.clone();
+    let done = Box::new(move |result| {
+        *theirs.0.lock() = Some(result);
+        theirs.1.wake_all();
+    });
+    start_transfer(device, op, pieces, done);
+    outcome.1.wait_until(|| *outcome.0.lock())
 }

@@ -1,10 +1,11 @@
 //! Inodes as the VFS and the page cache see them.
 
+use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::any::Any;
 
-use super::disk::{Piece, transfer};
+use super::disk::{Piece, start_transfer, transfer};
 use super::inode::{Extent, Node, device_in};
 use super::super_block::Volumes;
 use super::tree::{self, Move};
@@ -16,6 +17,7 @@ use crate::mm::{FrameRef, PAGE_SIZE};
 use crate::sched::Mutex;
 use crate::vfs::inode::{dt, relatime_due};
 use crate::vfs::{Attr, Dev, Inode, NewNode, Perm, Rename, SetAttr, Timestamp};
+use crate::vm::page_cache::ReadDone;
 use crate::vm::{PageCache, PageSource};
 
 /// What stays of an inode while its pages do.
@@ -143,11 +145,11 @@ fn zero(segment: &Segment) {
 }
 
 impl PageSource for Core {
-    fn read_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
+    fn start_read(&self, index: u64, pages: &[FrameRef], done: ReadDone) {
         let sectors = self.block_size() / SECTOR_BYTES;
         let size = self.node.size();
         let mut pieces = Vec::new();
-        self.for_extents(index, pages.len(), false, |extent, block, n| {
+        let found = self.for_extents(index, pages.len(), false, |extent, block, n| {
             let segments = self.segments(index, pages, block, n);
             match extent {
                 Extent::Zero => segments.iter().for_each(zero),
@@ -156,25 +158,28 @@ impl PageSource for Core {
                     segments,
                 }),
             }
-        })?;
-        transfer(&self.device, Op::Read, pieces)?;
-        // What lies past the end in the last block is zeros.
-        let start = index * PAGE_SIZE as u64;
-        let end = start + (pages.len() * PAGE_SIZE) as u64;
-        if size > start && size < end {
-            let at = (size - start) as usize;
-            if let Some(frame) = pages.get(at / PAGE_SIZE) {
-                let offset = at % PAGE_SIZE;
-                if offset > 0 {
-                    zero(&Segment {
-                        frame: frame.clone(),
-                        offset: offset as u32,
-                        len: (PAGE_SIZE - offset) as u32,
-                    });
-                }
-            }
+        });
+        if let Err(e) = found {
+            return done(Err(e));
         }
-        Ok(())
+        // What lies past the end in the last block is zeros.
+        let tail = size.checked_sub(index * PAGE_SIZE as u64).and_then(|at| {
+            let frame = pages.get(at as usize / PAGE_SIZE)?;
+            let offset = at as usize % PAGE_SIZE;
+            (offset > 0).then(|| Segment {
+                frame: frame.clone(),
+                offset: offset as u32,
+                len: (PAGE_SIZE - offset) as u32,
+            })
+        });
+        let done: ReadDone = match tail {
+            Some(tail) => Box::new(move |result| {
+                zero(&tail);
+                done(result);
+            }),
+            None => done,
+        };
+        start_transfer(&self.device, Op::Read, pieces, done);
     }
     fn write_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
         let sectors = self.block_size() / SECTOR_BYTES;

@@ -20,18 +20,23 @@ pub enum Mark {
     Writeback = 2,
     /// Was used since the clock hand last passed.
     Referenced = 3,
+    /// Who comes here goes through the file in order: read the next window.
+    Ahead = 4,
 }
+
+/// How many there are.
+const MARKS: usize = 5;
 
 struct Chunk<P> {
     slots: [Option<P>; CHUNK as usize],
-    marks: [u16; 4],
+    marks: [u16; MARKS],
 }
 
 impl<P> Chunk<P> {
     const fn new() -> Self {
         Self {
             slots: [const { None }; CHUNK as usize],
-            marks: [0; 4],
+            marks: [0; MARKS],
         }
     }
     fn is_empty(&self) -> bool {
@@ -43,7 +48,7 @@ impl<P> Chunk<P> {
 pub struct PageIndex<P> {
     chunks: BTreeMap<u64, Box<Chunk<P>>>,
     nr_pages: usize,
-    nr_marked: [usize; 4],
+    nr_marked: [usize; MARKS],
 }
 
 impl<P> Default for PageIndex<P> {
@@ -51,7 +56,7 @@ impl<P> Default for PageIndex<P> {
         Self {
             chunks: BTreeMap::new(),
             nr_pages: 0,
-            nr_marked: [0; 4],
+            nr_marked: [0; MARKS],
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use core::sync::atomic::Ordering;
 
-use super::{PageCache, PageSource, reclaim};
+use super::{PageCache, PageSource, Readahead, reclaim};
 use crate::error::{Errno, Result};
 use crate::mm::{FrameRef, PAGE_SIZE};
 use crate::vm::io::{IoDest, IoSource};
@@ -16,18 +16,25 @@ const PAGE: u64 = PAGE_SIZE as u64;
 
 pub(super) fn read(
     cache: &PageCache,
+    ahead: &Readahead,
     mut pos: u64,
     size: u64,
     dst: &mut IoDest<'_>,
 ) -> Result<usize> {
     let mut done = 0;
+    let end = size.min(pos.saturating_add(dst.remaining() as u64));
     while dst.remaining() > 0 && pos < size {
         let offset = (pos % PAGE) as usize;
         let want = (PAGE_SIZE - offset)
             .min(dst.remaining())
             .min(usize::try_from(size - pos).unwrap_or(usize::MAX));
         let moved = if cache.has_source() {
-            cache.get(pos / PAGE).map(Some)
+            let index = pos / PAGE;
+            match cache.get_for_read(ahead, index, end.div_ceil(PAGE) - index) {
+                // The file ends here since.
+                Ok(None) => break,
+                found => found,
+            }
         } else {
             // A hole in a file that lives in memory reads as zeros and stays a hole.
             Ok(cache.get_cached(pos / PAGE))
@@ -48,6 +55,9 @@ pub(super) fn read(
             Err(_) if done > 0 => break,
             Err(e) => return Err(e),
         }
+    }
+    if done > 0 {
+        ahead.has_read((pos - 1) / PAGE);
     }
     Ok(done)
 }
@@ -95,7 +105,7 @@ fn write_page(
     if (is_new || want == PAGE_SIZE) && !cache.is_cached(index) {
         write_fresh(cache, source, pos, want, is_new, src)
     } else {
-        let page = cache.get(index)?;
+        let page = cache.get_for_write(index)?;
         if let Some(source) = source {
             source.reserve(pos, want as u64)?;
         }
@@ -159,7 +169,7 @@ fn overlay(
     n: usize,
     from: &FrameRef,
 ) -> Result<usize> {
-    let page = cache.get(pos / PAGE)?;
+    let page = cache.get_for_write(pos / PAGE)?;
     if let Some(source) = source {
         source.reserve(pos, n as u64)?;
     }

@@ -11,6 +11,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::index::Mark;
@@ -182,9 +183,24 @@ pub fn reclaim(pages: usize) -> usize {
     freed
 }
 
+/// Frees up to `pages` clean cached pages that were not used lately, for pages that are read
+/// ahead. Returns how many; pages that were used count as unused from here on. As [`reclaim`].
+pub(super) fn reclaim_unused(pages: usize) -> usize {
+    let mut freed = 0;
+    let mut left = CACHES.lock().len();
+    while freed < pages && left > 0 {
+        let Some(cache) = next_cache() else {
+            break;
+        };
+        freed += shrink(&cache, pages - freed, Effort::Unused);
+        left -= 1;
+    }
+    freed
+}
+
 /// How hard a round tries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Effort {
+pub(super) enum Effort {
     /// Pages not used since the hand last passed; others lose their mark.
     Unused,
     /// Unmapped pages.
@@ -215,17 +231,30 @@ fn shrink(cache: &PageCache, want: usize, effort: Effort) -> usize {
         // Takes the entries out; what a program still uses comes back by a minor fault.
         cache.unmap_pages(0, u64::MAX, Unmap::Unlocked);
     }
+    take_clean(cache, 0..u64::MAX, want, effort)
+}
+
+/// Frees up to `want` clean pages of a range that nobody else holds.
+pub(super) fn take_clean(
+    cache: &PageCache,
+    range: Range<u64>,
+    want: usize,
+    effort: Effort,
+) -> usize {
     let mut freed = 0;
-    let mut at = 0;
+    let mut at = range.start;
     while freed < want {
         // The lock is dropped between chunks, so that readers get in.
         let mut batch: [Option<super::CachedFrame>; 16] = [const { None }; 16];
         let mut n = 0;
         {
             let mut state = cache.state.lock();
+            cache.settle(&mut state);
             let mut looked = 0;
             while n < batch.len().min(want - freed) && looked < 64 {
-                let Some((index, page)) = state.index.next_page(at) else {
+                let Some((index, page)) =
+                    state.index.next_page(at).filter(|p| range.contains(&p.0))
+                else {
                     at = u64::MAX;
                     break;
                 };

@@ -11,7 +11,11 @@ pub struct FakeFile {
     pub room: AtomicU64,
     /// Page whose reading fails.
     pub bad_page: AtomicU64,
+    /// Reads that were started, while they are held.
+    held: HostMutex<Option<Vec<HeldRead>>>,
 }
+
+type HeldRead = (u64, Vec<FrameRef>, ReadDone);
 
 impl FakeFile {
     pub fn new(content: &[u8]) -> Arc<FakeFile> {
@@ -22,6 +26,7 @@ impl FakeFile {
             nr_writes: AtomicUsize::new(0),
             room: AtomicU64::new(u64::MAX),
             bad_page: AtomicU64::new(u64::MAX),
+            held: HostMutex::new(None),
         })
     }
     pub fn cache(self: &Arc<Self>) -> Arc<PageCache> {
@@ -37,9 +42,8 @@ impl FakeFile {
     }
 }
 
-impl PageSource for FakeFile {
-    fn read_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
-        self.nr_reads.fetch_add(1, Ordering::Relaxed);
+impl FakeFile {
+    fn fill(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
         let bad = self.bad_page.load(Ordering::Relaxed);
         if (index..index + pages.len() as u64).contains(&bad) {
             return Err(Errno::EIO);
@@ -58,6 +62,32 @@ impl PageSource for FakeFile {
             }
         }
         Ok(())
+    }
+    /// From here on reads end only when [`FakeFile::land`] is called.
+    fn hold(&self) {
+        *self.held.lock().unwrap() = Some(Vec::new());
+    }
+    /// Ends the reads that were held, as (first page, count).
+    fn land(&self) -> Vec<(u64, usize)> {
+        let held = self.held.lock().unwrap().take().unwrap_or_default();
+        let ends = held.into_iter().map(|(index, pages, done)| {
+            done(self.fill(index, &pages));
+            (index, pages.len())
+        });
+        ends.collect()
+    }
+    fn nr_reads(&self) -> usize {
+        self.nr_reads.load(Ordering::Relaxed)
+    }
+}
+
+impl PageSource for FakeFile {
+    fn start_read(&self, index: u64, pages: &[FrameRef], done: ReadDone) {
+        self.nr_reads.fetch_add(1, Ordering::Relaxed);
+        match &mut *self.held.lock().unwrap() {
+            Some(held) => held.push((index, pages.to_vec(), done)),
+            None => done(self.fill(index, pages)),
+        }
     }
     fn write_pages(&self, index: u64, pages: &[FrameRef]) -> Result<()> {
         self.nr_writes.fetch_add(1, Ordering::Relaxed);
@@ -113,9 +143,13 @@ fn write(cache: &PageCache, pos: u64, bytes: &[u8]) -> Result<usize> {
 }
 
 fn read(cache: &PageCache, pos: u64, len: usize) -> Vec<u8> {
+    read_as(&Readahead::new(), cache, pos, len)
+}
+
+fn read_as(ahead: &Readahead, cache: &PageCache, pos: u64, len: usize) -> Vec<u8> {
     let mut out = vec![0xaa; len];
     let n = cache
-        .read_at(pos, cache.size(), &mut IoDest::kernel(&mut out))
+        .read_at(ahead, pos, cache.size(), &mut IoDest::kernel(&mut out))
         .unwrap();
     out.truncate(n);
     out
@@ -321,4 +355,231 @@ fn concurrent_readers_and_writers_see_whole_pages_of_someone() {
     for page in content.chunks(PAGE_SIZE) {
         assert!(page.iter().all(|b| (1..=3).contains(b)));
     }
+}
+
+const PAGE: u64 = PAGE_SIZE as u64;
+
+/// The pages of `[0, n)` that are there or on their way.
+fn present(cache: &PageCache, n: u64) -> Vec<u64> {
+    let state = cache.state.lock();
+    (0..n).filter(|&i| state.index.get(i).is_some()).collect()
+}
+
+#[test]
+fn a_sequential_reader_never_waits_for_the_window_it_starts() {
+    let _guard = undisturbed();
+    let data = pattern(400 * PAGE_SIZE, 10);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    let ahead = Readahead::new();
+    assert_eq!(read_as(&ahead, &cache, 0, PAGE_SIZE), &data[..PAGE_SIZE]);
+    assert_eq!((file.nr_reads(), cache.nr_pages()), (1, 4));
+    for page in 1..300 {
+        // What is read ahead from here on does not arrive while the reader is at this page.
+        file.hold();
+        let at = page * PAGE_SIZE;
+        assert_eq!(
+            read_as(&ahead, &cache, at as u64, PAGE_SIZE),
+            &data[at..at + PAGE_SIZE]
+        );
+        file.land();
+    }
+    // 4, 8, 16, 32 pages, then 64 at a time.
+    assert_eq!(file.nr_reads(), 9);
+}
+
+#[test]
+fn a_random_reader_reads_what_it_asks_for() {
+    let _guard = undisturbed();
+    let data = pattern(1000 * PAGE_SIZE, 11);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    let ahead = Readahead::new();
+    for page in [500, 100, 900, 300, 700] {
+        read_as(&ahead, &cache, page * PAGE, PAGE_SIZE);
+    }
+    assert_eq!((file.nr_reads(), cache.nr_pages()), (5, 5));
+    read_as(&ahead, &cache, 200 * PAGE, 16 * PAGE_SIZE);
+    assert_eq!((file.nr_reads(), cache.nr_pages()), (6, 21), "one read");
+    ahead.set_pattern(Pattern::Random);
+    read_as(&ahead, &cache, 216 * PAGE, 2 * PAGE_SIZE);
+    read_as(&ahead, &cache, 0, 2 * PAGE_SIZE);
+    assert_eq!((file.nr_reads(), cache.nr_pages()), (8, 25));
+}
+
+#[test]
+fn an_error_ahead_is_no_error_of_the_reader() {
+    let _guard = undisturbed();
+    let data = pattern(64 * PAGE_SIZE, 12);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    let ahead = Readahead::new();
+    file.bad_page.store(30, Ordering::Relaxed);
+    for page in 0..64 {
+        let at = page * PAGE_SIZE;
+        let mut out = vec![0; PAGE_SIZE];
+        let result = cache.read_at(
+            &ahead,
+            at as u64,
+            file.size(),
+            &mut IoDest::kernel(&mut out),
+        );
+        if page == 30 {
+            assert_eq!(result, Err(Errno::EIO));
+        } else {
+            assert_eq!(result, Ok(PAGE_SIZE), "page {page}");
+            assert_eq!(out, &data[at..at + PAGE_SIZE]);
+        }
+    }
+}
+
+#[test]
+fn truncation_meets_a_read_under_way() {
+    let _guard = undisturbed();
+    let data = pattern(64 * PAGE_SIZE, 13);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    file.hold();
+    cache.will_need(0..64);
+    assert_eq!(cache.nr_pages(), 64);
+    file.size.store(10 * PAGE, Ordering::Release);
+    cache.truncate(10 * PAGE);
+    assert_eq!(cache.nr_pages(), 10);
+    // Grows over where the read is still under way to: zeros, and what is written.
+    assert_eq!(write(&cache, 20 * PAGE + 7, b"new"), Ok(3));
+    file.content.lock().unwrap().truncate(10 * PAGE_SIZE);
+    assert_eq!(file.land(), [(0, 64)]);
+    let back = read(&cache, 0, 64 * PAGE_SIZE);
+    assert_eq!(back.len(), 20 * PAGE_SIZE + 10);
+    assert_eq!(&back[..10 * PAGE_SIZE], &data[..10 * PAGE_SIZE]);
+    assert!(
+        back[10 * PAGE_SIZE..20 * PAGE_SIZE + 7]
+            .iter()
+            .all(|&b| b == 0)
+    );
+    assert_eq!(&back[20 * PAGE_SIZE + 7..], b"new");
+}
+
+#[test]
+fn a_reader_that_saw_a_longer_file_leaves_no_page_behind() {
+    let _guard = undisturbed();
+    let file = FakeFile::new(&pattern(64 * PAGE_SIZE, 14));
+    let cache = file.cache();
+    // The size is looked at again once the pages are in the cache.
+    let flight = cache.board(8, 8, Some(8), None).unwrap().unwrap();
+    file.size.store(10 * PAGE, Ordering::Release);
+    cache.disembark(&flight, 10);
+    assert_eq!(present(&cache, 64), [8, 9]);
+    flight.land(Ok(()));
+    assert!(cache.is_cached(8) && !cache.is_cached(10));
+    assert_eq!(
+        cache
+            .get_for_read(&Readahead::new(), 12, 1)
+            .unwrap()
+            .map(drop),
+        None
+    );
+    let zeros = cache.get(12).unwrap();
+    // SAFETY: the frame is a page long.
+    assert!((0..PAGE_SIZE).all(|at| unsafe { zeros.as_ptr().add(at).read() } == 0));
+    assert_eq!(present(&cache, 64), [8, 9]);
+}
+
+#[test]
+fn advice_brings_pages_and_sends_clean_ones_away() {
+    let _guard = undisturbed();
+    let data = pattern(300 * PAGE_SIZE, 15);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    cache.will_need(10..290);
+    assert_eq!((file.nr_reads(), cache.nr_pages()), (3, 280));
+    assert_eq!(
+        read(&cache, 10 * PAGE, 280 * PAGE_SIZE),
+        &data[10 * PAGE_SIZE..290 * PAGE_SIZE]
+    );
+    assert_eq!(file.nr_reads(), 3);
+    write(&cache, 20 * PAGE, b"dirty").unwrap();
+    let held = cache.get(30).unwrap();
+    cache.wont_need(15..100);
+    assert_eq!(
+        &file.content.lock().unwrap()[20 * PAGE_SIZE..][..5],
+        b"dirty"
+    );
+    assert_eq!(cache.nr_pages(), 280 - 85 + 1, "all but the one in use");
+    drop(held);
+    cache.wont_need(0..u64::MAX);
+    assert_eq!(cache.nr_pages(), 0);
+}
+
+/// A second thread stands for the device: reads land in any order, while readers in order and
+/// at random, a writer and truncation go on.
+#[test]
+fn readers_and_truncation_while_reads_are_under_way() {
+    let _guard = reclaiming();
+    let data = pattern(256 * PAGE_SIZE, 16);
+    let file = FakeFile::new(&data);
+    let cache = file.cache();
+    let stop = AtomicBool::new(false);
+    file.hold();
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            let mut turn = 0;
+            loop {
+                let over = stop.load(Ordering::Acquire);
+                let mut held = match &mut *file.held.lock().unwrap() {
+                    Some(held) => std::mem::take(held),
+                    None => Vec::new(),
+                };
+                turn += 1;
+                if turn % 2 == 0 {
+                    held.reverse();
+                }
+                for (index, pages, done) in held {
+                    done(file.fill(index, &pages));
+                }
+                if over {
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            file.land();
+        });
+        let readers: Vec<_> = (0..3u64)
+            .map(|t| {
+                let (cache, data) = (&cache, &data);
+                s.spawn(move || {
+                    let ahead = Readahead::new();
+                    let mut state = t + 1;
+                    for round in 0..600u64 {
+                        state = state.wrapping_mul(6364136223846793005).wrapping_add(t);
+                        let page = if t == 0 { round % 256 } else { state >> 33 } % 256;
+                        let back = read_as(&ahead, cache, page * PAGE, 3 * PAGE_SIZE);
+                        let at = page as usize * PAGE_SIZE;
+                        for (n, (&got, &was)) in back.iter().zip(&data[at..]).enumerate() {
+                            // What was cut off and grown over again is zeros.
+                            let is_old = got == was;
+                            let is_zero = got == 0 && at + n >= 100 * PAGE_SIZE;
+                            assert!(is_old || is_zero, "byte {n} of page {page}");
+                        }
+                    }
+                })
+            })
+            .collect();
+        for round in 0..100 {
+            if round % 2 == 0 {
+                file.truncate(&cache, 100 * PAGE + round);
+            } else {
+                write(&cache, 256 * PAGE - 1, &[data[256 * PAGE_SIZE - 1]]).unwrap();
+            }
+            std::thread::yield_now();
+        }
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        stop.store(true, Ordering::Release);
+    });
+    let back = read(&cache, 0, 256 * PAGE_SIZE);
+    assert_eq!(&back[..100 * PAGE_SIZE], &data[..100 * PAGE_SIZE]);
+    let cut = 100 * PAGE_SIZE + 98;
+    assert!(back[cut..256 * PAGE_SIZE - 1].iter().all(|&b| b == 0));
 }

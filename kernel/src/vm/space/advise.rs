@@ -8,15 +8,17 @@ use super::{AddressSpace, PAGE};
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::mm::addr::USER_END;
-use crate::vm::page_cache::PageCache;
+use crate::vm::page_cache::{PageCache, Pattern};
 use crate::vm::vma::{MAX_AREAS, VmaFlags};
 
 /// What man 2 madvise can say, as far as it does something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
-    /// Hints that change nothing here: NORMAL, RANDOM, SEQUENTIAL, COLD.
+    /// A hint that changes nothing here: COLD.
     Hint,
-    /// Read file pages into the cache.
+    /// In what order file pages will be touched.
+    Order(Pattern),
+    /// Start to read file pages into the cache.
     WillNeed,
     /// Drop the pages; private ones read as zero or as the file afterwards.
     DontNeed,
@@ -66,17 +68,30 @@ impl AddressSpace {
             Advice::WillNeed => {
                 let (parts, covered) = self.cache_parts(start, end, |_| true);
                 for (cache, from, to) in parts {
-                    for index in from..to.min(cache.size_pages()) {
-                        // A hint: what cannot be read now fails when it is touched.
-                        if cache.get(index).is_err() {
-                            break;
-                        }
-                    }
+                    // A hint: what cannot be read now fails when it is touched.
+                    cache.will_need(from..to);
                 }
                 covered.then_some(()).ok_or(Errno::ENOMEM)
             }
             Advice::DontNeed | Advice::Free => self.discard(start, end, advice == Advice::Free),
             Advice::Populate { write } => self.populate_for(start, end, write),
+            Advice::Order(pattern) => {
+                let flags = match pattern {
+                    Pattern::Normal => VmaFlags::empty(),
+                    Pattern::Sequential => VmaFlags::SEQUENTIAL,
+                    Pattern::Random => VmaFlags::RANDOM,
+                };
+                let mut layout = self.layout.write();
+                if layout.areas.count() + layout.areas.growth(start, end) > MAX_AREAS {
+                    return Err(Errno::ENOMEM);
+                }
+                let covered = layout.areas.is_covered(start, end);
+                layout.areas.modify(start, end, |area| {
+                    area.flags -= VmaFlags::SEQUENTIAL | VmaFlags::RANDOM;
+                    area.flags |= flags;
+                });
+                covered.then_some(()).ok_or(Errno::ENOMEM)
+            }
             Advice::Flag(flag, on) => {
                 let mut layout = self.layout.write();
                 let wipes = flag == VmaFlags::WIPE_ON_FORK && on;

@@ -198,7 +198,8 @@ fn shared_file_mappings_are_tracked_and_written_back() {
     // Coherent with read and write.
     let mut byte = [0];
     let mut dst = crate::vm::IoDest::kernel(&mut byte);
-    cache.read_at(PAGE, u64::MAX, &mut dst).unwrap();
+    let ahead = crate::vm::Readahead::new();
+    cache.read_at(&ahead, PAGE, u64::MAX, &mut dst).unwrap();
     assert_eq!(byte, [1]);
     cache
         .write_at(PAGE + 1, &mut crate::vm::IoSource::kernel(&[2]))
