@@ -27,6 +27,7 @@ mod lease_tests;
 mod link;
 mod neighbour;
 mod port;
+mod receiver;
 mod shard;
 pub mod table;
 pub mod traffic_class;
