@@ -1,5 +1,5 @@
-/* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send;
- * and how sockets are listed. */
+/* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send,
+ * groups; how close waits, and how unix sockets are listed. */
 #include "conform.h"
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -214,7 +214,50 @@ static void lingers(void) {
     c = full(0, &p); t = now_ms(); SHOW(close(c)); waited("a reset", t, 0, 400); char b[8]; while (read(p, b, 8) > 0); printf("  %s\n", strerror(errno));
 }
 
+static struct sockaddr_in four(const char *host, int port) { struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)}; inet_pton(AF_INET, host, &a.sin_addr); return a; }
+static int bound_to(const char *host, int *port) {
+    int s = socket(AF_INET, SOCK_DGRAM, 0), on = 1; struct sockaddr_in a = four(host, *port); socklen_t l = sizeof a;
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); if (bind(s, (void *)&a, sizeof a)) printf("  bind: %s\n", strerror(errno));
+    getsockname(s, (void *)&a, &l); *port = ntohs(a.sin_port);
+    struct timeval patience = {0, 100000}; setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience); return s;
+}
+static int member(int s, int option, const char *group, const char *through) { struct ip_mreq m; inet_pton(AF_INET, group, &m.imr_multiaddr); inet_pton(AF_INET, through, &m.imr_interface); return setsockopt(s, IPPROTO_IP, option, &m, sizeof m); }
+static int member_by_index(int s, int option, const char *group, int index) { struct ip_mreqn m = {.imr_ifindex = index}; inet_pton(AF_INET, group, &m.imr_multiaddr); return setsockopt(s, IPPROTO_IP, option, &m, sizeof m); }
+static int asked(int s, int level, int option, int index, const char *group) {
+    struct group_req r = {.gr_interface = index}; struct sockaddr_in *a = (void *)&r.gr_group; struct sockaddr_in6 *a6 = (void *)&r.gr_group;
+    if (strchr(group, ':')) { a6->sin6_family = AF_INET6; inet_pton(AF_INET6, group, &a6->sin6_addr); } else { a->sin_family = AF_INET; inet_pton(AF_INET, group, &a->sin_addr); }
+    return setsockopt(s, level, option, &r, sizeof r);
+}
+#define G "239.77.1.1"
+static void group_calls(void) {
+    int port = 0, s = bound_to("0.0.0.0", &port), t = socket(AF_INET, SOCK_STREAM, 0), lo = if_nametoindex("lo"), v; socklen_t l;
+    SHOW(member(s, IP_ADD_MEMBERSHIP, "10.0.0.1", "127.0.0.1")); SHOW(member(s, IP_ADD_MEMBERSHIP, G, "127.0.0.1")); SHOW(member(s, IP_ADD_MEMBERSHIP, G, "127.0.0.1"));
+    SHOW(member_by_index(s, IP_ADD_MEMBERSHIP, G, lo)); SHOW(member_by_index(s, IP_ADD_MEMBERSHIP, G, 4711)); SHOW(member(s, IP_ADD_MEMBERSHIP, G, "203.0.113.5"));
+    SHOW(setsockopt(s, IPPROTO_IP, IP_ADD_MEMBERSHIP, &port, 4)); SHOW(member(s, IP_DROP_MEMBERSHIP, "239.77.1.2", "127.0.0.1")); SHOW(member_by_index(s, IP_DROP_MEMBERSHIP, G, 4711));
+    SHOW(member_by_index(s, IP_DROP_MEMBERSHIP, G, lo)); SHOW(member_by_index(s, IP_DROP_MEMBERSHIP, G, lo)); SHOW(member(s, IP_DROP_MEMBERSHIP, "10.0.0.1", "127.0.0.1"));
+    SHOW(member(t, IP_ADD_MEMBERSHIP, G, "127.0.0.1")); int most = 0; for (int i = 1; i < 40; i++) { char name[20]; sprintf(name, "239.77.2.%d", i); if (member(s, IP_ADD_MEMBERSHIP, name, "127.0.0.1")) break; most++; } printf("  %d, then %s\n", most, strerror(errno)); close(s);
+    s = bound_to("0.0.0.0", &port); SHOW(asked(s, IPPROTO_IP, MCAST_JOIN_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IP, MCAST_JOIN_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IP, MCAST_LEAVE_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IP, MCAST_LEAVE_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IP, MCAST_JOIN_GROUP, lo, "ff02::77")); SHOW(asked(s, IPPROTO_IP, MCAST_JOIN_GROUP, 4711, G)); SHOW(setsockopt(s, IPPROTO_IP, MCAST_JOIN_GROUP, &v, 4));
+    printf("  %d %d %d\n", get(s, IPPROTO_IP, IP_MULTICAST_LOOP), get(s, IPPROTO_IP, IP_MULTICAST_TTL), get(s, IPPROTO_IP, IP_MULTICAST_ALL));
+    SHOW(set(s, IPPROTO_IP, IP_MULTICAST_LOOP, 0)); SHOW(set(s, IPPROTO_IP, IP_MULTICAST_ALL, 2)); SHOW(set(s, IPPROTO_IP, IP_MULTICAST_ALL, 0)); SHOW(set(s, IPPROTO_IP, IP_MULTICAST_TTL, 256)); SHOW(set(s, IPPROTO_IP, IP_MULTICAST_TTL, 7)); char small = 1; SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_LOOP, &small, 1)); SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_LOOP, &small, 0)); SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_TTL, &small, 0));
+    printf("  %d %d %d\n", get(s, IPPROTO_IP, IP_MULTICAST_LOOP), get(s, IPPROTO_IP, IP_MULTICAST_TTL), get(s, IPPROTO_IP, IP_MULTICAST_ALL));
+    struct in_addr a; inet_pton(AF_INET, "127.0.0.1", &a); SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &a, sizeof a)); v = -7; l = sizeof v; SHOW(getsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &v, &l)); printf("  %08x %d\n", ntohl(v), l); SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &a, 3)); inet_pton(AF_INET, "203.0.113.5", &a); SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &a, sizeof a)); a.s_addr = 0; SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &a, sizeof a)); SHOW(getsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &v, &l)); printf("  %08x\n", ntohl(v)); struct ip_mreqn by = {.imr_ifindex = lo}; SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by)); by.imr_ifindex = 4711; SHOW(setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by)); SHOW(setsockopt(t, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by)); SHOW(set(t, IPPROTO_IP, IP_MULTICAST_TTL, 3));
+}
+static void group_traffic(void) {
+    int port = 0, b = bound_to("0.0.0.0", &port), c = bound_to("0.0.0.0", &port), g = bound_to(G, &port), a = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in to = four(G, port); struct ip_mreqn lo = {.imr_ifindex = if_nametoindex("lo"), .imr_address.s_addr = htonl(INADDR_LOOPBACK)}; SHOW(setsockopt(a, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof lo)); set(b, IPPROTO_IP, IP_PKTINFO, 1); set(b, IPPROTO_IP, IP_RECVTTL, 1);
+    SHOW(sendto(a, "nobody", 6, 0, (void *)&to, sizeof to)); take(b, 0); SHOW(member(b, IP_ADD_MEMBERSHIP, G, "127.0.0.1")); SHOW(sendto(a, "one", 3, 0, (void *)&to, sizeof to)); take(b, 0); take(c, 0); take(g, 0); take(b, 0);
+    SHOW(set(c, IPPROTO_IP, IP_MULTICAST_ALL, 0)); set(a, IPPROTO_IP, IP_MULTICAST_TTL, 5); SHOW(sendto(a, "two", 3, 0, (void *)&to, sizeof to)); take(b, 0); take(c, 0); take(g, 0); SHOW(member(c, IP_ADD_MEMBERSHIP, G, "127.0.0.1")); SHOW(member(b, IP_DROP_MEMBERSHIP, G, "127.0.0.1")); SHOW(sendto(a, "three", 5, 0, (void *)&to, sizeof to)); take(b, 0); take(c, 0); close(c); SHOW(sendto(a, "four", 4, 0, (void *)&to, sizeof to)); take(b, 0); take(g, 0); take(g, 0);
+    struct in_addr own; inet_pton(AF_INET, "127.0.0.7", &own); member(b, IP_ADD_MEMBERSHIP, G, "127.0.0.1"); int d = bound_to("127.0.0.7", &(int){0}); setsockopt(d, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof lo); SHOW(sendto(d, "from seven", 10, 0, (void *)&to, sizeof to)); take(b, 0); struct in_pktinfo i = {.ipi_ifindex = lo.imr_ifindex, .ipi_spec_dst.s_addr = htonl(INADDR_LOOPBACK)}; int e = socket(AF_INET, SOCK_DGRAM, 0); SHOW(with(e, "by message", (void *)&to, sizeof to, IPPROTO_IP, IP_PKTINFO, &i, sizeof i)); take(b, 0);
+}
+static void groups_of_six(void) {
+    int s = socket(AF_INET6, SOCK_DGRAM, 0), a = socket(AF_INET6, SOCK_DGRAM, 0), lo = if_nametoindex("lo"), t = socket(AF_INET6, SOCK_STREAM, 0); struct sockaddr_in6 any = {.sin6_family = AF_INET6}; socklen_t l = sizeof any; bind(s, (void *)&any, l); getsockname(s, (void *)&any, &l);
+    struct timeval patience = {0, 100000}; setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience); struct ipv6_mreq m = {.ipv6mr_interface = lo}; inet_pton(AF_INET6, "ff05::77", &m.ipv6mr_multiaddr);
+    SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, sizeof m)); SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, sizeof m)); SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, 16)); SHOW(setsockopt(t, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, sizeof m)); struct ipv6_mreq w = m; w.ipv6mr_interface = 4711; SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_JOIN_GROUP, &w, sizeof w)); SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &w, sizeof w)); w = m; w.ipv6mr_multiaddr = in6addr_loopback; SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_JOIN_GROUP, &w, sizeof w));
+    printf("  %d %d %d %d\n", get(s, IPPROTO_IPV6, IPV6_MULTICAST_IF), get(s, IPPROTO_IPV6, IPV6_MULTICAST_LOOP), get(s, IPPROTO_IPV6, IPV6_MULTICAST_HOPS), get(s, IPPROTO_IPV6, 29)); SHOW(set(s, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 2)); SHOW(set(s, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 1)); SHOW(set(a, IPPROTO_IPV6, IPV6_MULTICAST_IF, 4711)); SHOW(set(a, IPPROTO_IPV6, IPV6_MULTICAST_IF, lo)); SHOW(set(t, IPPROTO_IPV6, IPV6_MULTICAST_IF, lo)); SHOW(set(t, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 3)); printf("  %d\n", get(a, IPPROTO_IPV6, IPV6_MULTICAST_IF) == lo);
+    m.ipv6mr_interface = 0; SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &m, sizeof m)); SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &m, sizeof m)); SHOW(asked(s, IPPROTO_IPV6, MCAST_JOIN_GROUP, lo, "ff05::77")); SHOW(asked(s, IPPROTO_IPV6, MCAST_JOIN_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IPV6, MCAST_LEAVE_GROUP, lo, "ff05::77"));
+}
+
 int main(void) {
-    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows); SECTION(lingers);
+    SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows); SECTION(lingers); SECTION(group_calls); SECTION(group_traffic); SECTION(groups_of_six);
     return 0;
 }

@@ -2,7 +2,8 @@
 //!
 //! Rules are `oxbow_firewall`'s. Answers pass without them: segments of TCP connections that
 //! are there, datagrams and echo replies of flows that something sent or let in ([`track`]),
-//! errors about those, and the answers of DHCP while its client runs. What the kernel itself
+//! errors about those, the answers of DHCP while its client runs, and routers' questions about
+//! groups. What the kernel itself
 //! answers (resets, echo replies, neighbour discovery) is not judged on its way out. Local
 //! traffic is not filtered.
 //!
@@ -24,6 +25,7 @@ use oxbow_firewall::{Action, Chain, RuleSet};
 use smoltcp::wire::{Icmpv4Message, Icmpv6Message, IpAddress, IpEndpoint, IpProtocol};
 
 use super::stack::flow::FlowKey;
+use super::stack::groups;
 use super::stack::{Headers, Netif, parse_ip, ports, quoted};
 use crate::error::{Errno, Result};
 use crate::sched::Mutex;
@@ -371,6 +373,8 @@ pub fn incoming(
         IpProtocol::Tcp => is_open(&about.key()),
         // DHCP's answers come before there is an address to have asked from.
         IpProtocol::Udp if about.ports == Some((67, 68)) && asks => true,
+        // Only the kernel hears it, and only members answer.
+        protocol if groups::is_query(protocol, payload) => true,
         protocol if is_error(protocol, payload) => is_about_ours(payload, &mut is_open),
         _ if about.is_tracked => TRACKER.lock().answered(&about.tracked(), now_ns()),
         _ => false,

@@ -11,6 +11,7 @@ use smoltcp::wire::{
     Icmpv4Packet, Icmpv6Packet, IpAddress, IpEndpoint, IpProtocol, IpRepr, UdpPacket,
 };
 
+use super::multicast::{self, Memberships};
 use super::{
     DEFAULT_BUFFER, Family, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
     check_bindable, check_port, control, destination, name_of, read_name, write_name,
@@ -41,6 +42,7 @@ pub struct DatagramSocket {
     inode: AnonInode,
     options: SpinLock<Options>,
     receiver: Arc<Receiver>,
+    memberships: Memberships,
     /// Its port, once it has one, which the receiver is known under.
     port: Mutex<Option<Port>>,
     /// Where `connect` pointed it, with its scope.
@@ -73,6 +75,7 @@ impl DatagramSocket {
             inode,
             options: SpinLock::new(Rank::Object, Options::default()),
             receiver,
+            memberships: Memberships::default(),
             port: Mutex::new(None),
             peer: SpinLock::new(Rank::Object, None),
             write_shut: AtomicBool::new(false),
@@ -290,6 +293,13 @@ impl Socket for DatagramSocket {
         let own = self.ensure_port()?;
         let own_addr = self.receiver.ends.lock().addr.filter(|a| !a.is_multicast());
         let own_addr = wishes.from.or(own_addr);
+        let (through, own_addr) = match options.sending.way(remote.addr) {
+            (index, from) if remote.addr.is_multicast() => {
+                let through = if through == 0 { index } else { through };
+                (through, own_addr.or(from))
+            }
+            _ => (through, own_addr),
+        };
         let (netif, from) = stack::route(remote.addr, own_addr, through)?;
         if from.version() != remote.addr.version() {
             return Err(Errno::ENETUNREACH);
@@ -310,8 +320,7 @@ impl Socket for DatagramSocket {
         } else {
             options.hops.unwrap_or(64)
         });
-        // smoltcp refuses to send packets that no router may forward at all.
-        let ip = IpRepr::new(from, remote.addr, self.protocol(), payload, hops.max(1));
+        let ip = IpRepr::new(from, remote.addr, self.protocol(), payload, hops);
         let header = ip.header_len();
         let total = header + payload;
         let mut packet = netif.packet(total)?;
@@ -323,7 +332,12 @@ impl Socket for DatagramSocket {
         self.encode(from, own, remote, src, &mut bytes[header..])?;
         // IP_PMTUDISC_DO, IP_PMTUDISC_PROBE: nothing is cut.
         let cut = !matches!(options.mtu_discover, 2 | 3);
-        netif.send_packet(packet, cut)?;
+        if remote.addr.is_multicast() {
+            let loops = options.sending.loops(remote.addr);
+            netif.send_to_group(packet, cut, loops)?;
+        } else {
+            netif.send_packet(packet, cut)?;
+        }
         Ok(len)
     }
 
@@ -417,13 +431,23 @@ impl Socket for DatagramSocket {
                 int(error.map_or(0, |e| e.code().into()))
             }
             (uapi::SOL_SOCKET, uapi::SO_ACCEPTCONN) => int(0),
-            _ => self.options().get(level, option),
+            _ => match multicast::all_option(level, option, &self.receiver) {
+                Some(value) => Ok(value),
+                None => self.options().get(level, option),
+            },
         }
     }
 
     fn set_option(&self, level: u32, option: u32, value: &[u8]) -> Result<()> {
         if level == IPPROTO_IPV6 && self.family == Family::V4 {
             return Err(Errno::ENOPROTOOPT);
+        }
+        if multicast::is_membership(level, option) {
+            let asked = multicast::read_membership(level, option, value)?;
+            return self.memberships.change(asked, &self.receiver);
+        }
+        if let Some(done) = multicast::set_all_option(level, option, value, &self.receiver) {
+            return done;
         }
         let mut options = self.options();
         options.set(level, option, value)?;

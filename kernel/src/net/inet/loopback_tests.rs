@@ -394,3 +394,70 @@ fn the_unspecified_address_is_this_machine() {
     let v6 = open(DatagramSocket::new(Family::V6, Takes::Udp, OWNER), 0);
     assert_eq!(send_to(&v6, b"x", &mapped), Ok(1));
 }
+
+#[test]
+fn members_hear_their_group_over_both_protocols() {
+    let lo = 1u32.to_ne_bytes();
+    for family in [Family::V4, Family::V6] {
+        let mut group = [0; 16];
+        let (level, join, leave, through, request) = match family {
+            Family::V4 => {
+                let request = [&[239, 9, 9, 9, 0, 0, 0, 0], &lo[..]].concat();
+                let through = [&[0; 8], &lo[..]].concat();
+                let (join, leave) = (uapi::IP_ADD_MEMBERSHIP, uapi::IP_DROP_MEMBERSHIP);
+                (
+                    IPPROTO_IP,
+                    join,
+                    leave,
+                    (uapi::IP_MULTICAST_IF, through),
+                    request,
+                )
+            }
+            Family::V6 => {
+                (group[0], group[1], group[15]) = (0xff, 5, 9);
+                let request = [&group[..], &lo[..]].concat();
+                let through = (uapi::IPV6_MULTICAST_IF, lo.to_vec());
+                let (join, leave) = (uapi::IPV6_ADD_MEMBERSHIP, uapi::IPV6_DROP_MEMBERSHIP);
+                (IPPROTO_IPV6, join, leave, through, request)
+            }
+        };
+        let addr = match family {
+            Family::V4 => IpAddress::v4(239, 9, 9, 9),
+            Family::V6 => IpAddress::Ipv6(Ipv6Address::from(group)),
+        };
+        stack::start_once();
+        let make = || open(DatagramSocket::new(family, Takes::Udp, OWNER), O_NONBLOCK);
+        let (hears, sends) = (make(), make());
+        let name = |addr, port| {
+            let scope = 0;
+            write_name(family, Name { addr, port, scope })
+        };
+        socket(&hears).bind(&name(None, 0)).unwrap();
+        let port = read_name(family, &socket(&hears).local_address().unwrap())
+            .unwrap()
+            .port;
+        let (option, value) = through;
+        socket(&sends).set_option(level, option, &value).unwrap();
+        let to = name(Some(addr), port);
+        let heard = || {
+            let with = Outgoing {
+                address: Some(&to),
+                ..Outgoing::default()
+            };
+            let mut src = IoSource::kernel(b"all");
+            let sent = socket(&sends).send(&sends, &mut src, MsgFlags::default(), with);
+            assert_eq!(sent, Ok(3));
+            hears.read(&mut IoDest::kernel(&mut [0; 8]))
+        };
+        assert_eq!(heard(), Err(Errno::EAGAIN));
+        socket(&hears).set_option(level, join, &request).unwrap();
+        assert_eq!(heard(), Ok(3));
+        // Another one keeps the group, and takes it along when it goes.
+        let other = make();
+        socket(&other).set_option(level, join, &request).unwrap();
+        socket(&hears).set_option(level, leave, &request).unwrap();
+        assert_eq!(heard(), Ok(3));
+        drop(other);
+        assert_eq!(heard(), Err(Errno::EAGAIN));
+    }
+}

@@ -6,6 +6,7 @@ pub mod datagram;
 pub mod ioctl;
 #[cfg(test)]
 mod loopback_tests;
+mod multicast;
 mod options;
 pub mod tcp;
 mod tcp_info;

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use smoltcp::wire::IpAddress;
 
+use super::multicast::Sending;
 use super::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP};
 use crate::abi::net as uapi;
 use crate::error::{Errno, Result};
@@ -67,8 +68,10 @@ pub struct Options {
     pub timestamps: Timestamps,
     /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER: from IP_PMTUDISC_DO on nothing is cut.
     pub mtu_discover: u8,
-    /// The interface it is tied to (SO_BINDTODEVICE, IP_MULTICAST_IF); 0 for none.
+    /// The interface it is tied to (SO_BINDTODEVICE); 0 for none.
     pub interface: u32,
+    /// Where datagrams to groups go.
+    pub sending: Sending,
 }
 
 impl Default for Options {
@@ -104,6 +107,7 @@ impl Default for Options {
             timestamps: Timestamps::None,
             mtu_discover: 1,
             interface: 0,
+            sending: Sending::default(),
         }
     }
 }
@@ -193,7 +197,8 @@ impl Options {
             (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => int(self.multicast_hops.into()),
             (IPPROTO_IPV6, uapi::IPV6_RECVHOPLIMIT) => int(self.receive_hops.into()),
             (uapi::SOL_SOCKET | IPPROTO_IP | IPPROTO_IPV6 | IPPROTO_TCP, _) => {
-                Err(Errno::ENOPROTOOPT)
+                let known = self.sending.get(level, option);
+                known.ok_or(Errno::ENOPROTOOPT)
             }
             _ => Err(Errno::EOPNOTSUPP),
         }
@@ -268,6 +273,9 @@ impl Options {
                 self.hops = hops()?;
             }
             (IPPROTO_IP, uapi::IP_MULTICAST_TTL) | (IPPROTO_IPV6, uapi::IPV6_MULTICAST_HOPS) => {
+                if value.is_empty() {
+                    return Err(Errno::EINVAL);
+                }
                 self.multicast_hops = match small()? {
                     -1 => 1,
                     n @ 0..=255 => n as u8,
@@ -299,7 +307,10 @@ impl Options {
                 };
             }
             (IPPROTO_IPV6, uapi::IPV6_V6ONLY) => self.v6_only = flag()?,
-            _ => return Err(Errno::ENOPROTOOPT),
+            _ => {
+                let known = self.sending.set(level, option, value, self.interface);
+                known.unwrap_or(Err(Errno::ENOPROTOOPT))?;
+            }
         }
         Ok(())
     }

@@ -260,6 +260,9 @@ impl Netif {
             // Not ours; DHCP's answers may come to an address that is not there yet.
             return false;
         }
+        if headers.to.is_multicast() && !self.is_member(headers.to) {
+            return true;
+        }
         let protocol = u8::from(headers.protocol);
         if table::has_raw(protocol) {
             let bytes = match headers.to {
@@ -370,7 +373,10 @@ fn give(
     bytes: &[u8],
     headers: &Headers,
 ) -> bool {
-    let receivers = table::find_receivers(takes, from, to, all);
+    let mut receivers = table::find_receivers(takes, from, to, all);
+    if to.addr.is_multicast() {
+        receivers.retain(|r| r.hears.lock().group(to.addr, netif.index));
+    }
     for receiver in &receivers {
         let mut copy = Vec::new();
         if copy.try_reserve_exact(bytes.len()).is_err() {

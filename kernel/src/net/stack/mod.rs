@@ -22,6 +22,7 @@ pub mod flow;
 mod fragment;
 #[cfg(test)]
 mod fuzz_tests;
+pub mod groups;
 #[cfg(test)]
 mod lease_tests;
 mod link;
@@ -90,6 +91,8 @@ pub struct Netif {
     /// At most 64, a power of two.
     shards: Vec<Shard>,
     fragments: SpinLock<Reassembly>,
+    /// Groups that sockets joined; changes under `changing`.
+    groups: SpinLock<groups::Members>,
     /// Names fragments.
     next_fragment: AtomicU32,
     /// Makes the spread of connections hard to guess.
@@ -205,6 +208,7 @@ pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
             link,
             ether,
             fragments: SpinLock::new(Rank::Object, Reassembly::default()),
+            groups: SpinLock::new(Rank::Object, groups::Members::new()),
             next_fragment: AtomicU32::new(crate::security::random::word() as u32),
             seed: crate::security::random::word() | 1,
             changing: Mutex::new(()),
@@ -717,7 +721,9 @@ pub fn route(
         }
     }
     let mut best: Option<((u8, u32), Arc<Netif>)> = None;
-    for netif in all.iter().filter(|n| !n.is_loopback()) {
+    // The loopback interface carries what is for groups when it is named.
+    let groups = through != 0 && to.is_multicast();
+    for netif in all.iter().filter(|n| !n.is_loopback() || groups) {
         if through != 0 && netif.index != through {
             continue;
         }

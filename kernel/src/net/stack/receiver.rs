@@ -83,12 +83,36 @@ impl Ends {
     }
 }
 
+/// Which groups' datagrams a receiver takes (man 7 ip, IP_MULTICAST_ALL).
+#[derive(Debug)]
+pub struct Hears {
+    /// Those it joined, with the interface.
+    pub groups: Vec<(IpAddress, u32)>,
+    /// All IPv4 groups that anybody joined.
+    pub all_v4: bool,
+    /// All IPv6 groups that anybody joined.
+    pub all_v6: bool,
+}
+
+impl Hears {
+    /// Whether it takes what came to `group` through `interface`.
+    pub(super) fn group(&self, group: IpAddress, interface: u32) -> bool {
+        let all = match group {
+            IpAddress::Ipv4(_) => self.all_v4,
+            IpAddress::Ipv6(_) => self.all_v6,
+        };
+        all || self.groups.contains(&(group, interface))
+    }
+}
+
 /// Where datagrams for a socket wait.
 pub struct Receiver {
     /// What it takes.
     pub takes: Takes,
     /// Its ends.
     pub ends: SpinLock<Ends>,
+    /// Its groups.
+    pub hears: SpinLock<Hears>,
     /// Whose it is.
     pub holder: Holder,
     queue: SpinLock<VecDeque<Datagram>>,
@@ -121,6 +145,14 @@ impl Receiver {
                     v4,
                     v6,
                     ..Ends::default()
+                },
+            ),
+            hears: SpinLock::new(
+                Rank::Leaf,
+                Hears {
+                    groups: Vec::new(),
+                    all_v4: true,
+                    all_v6: true,
                 },
             ),
             queue: SpinLock::new(Rank::Object, VecDeque::new()),

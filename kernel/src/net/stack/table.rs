@@ -99,12 +99,6 @@ impl Port {
         if number != 0 {
             return try_claim(&mut ports, protocol, number, claim).ok_or(Errno::EADDRINUSE);
         }
-        // Nobody shares a port that the kernel chose.
-        let alone = Claim {
-            reuse_addr: false,
-            reuse_port: None,
-            ..claim
-        };
         let nr = u64::from(EPHEMERAL.end() - EPHEMERAL.start()) + 1;
         let first = crate::security::random::word() % nr;
         for i in 0..nr {
@@ -112,7 +106,8 @@ impl Port {
             let taken = ports
                 .get(&(protocol, number))
                 .is_some_and(|c| !c.is_empty());
-            if !taken && let Some(port) = try_claim(&mut ports, protocol, number, alone) {
+            // The kernel chooses none that is shared; who names it later may share it.
+            if !taken && let Some(port) = try_claim(&mut ports, protocol, number, claim) {
                 return Ok(port);
             }
         }
@@ -327,6 +322,10 @@ mod tests {
         let a = Port::claim(Protocol::Ping, 0, claim(None)).unwrap();
         let b = Port::claim(Protocol::Ping, 0, claim(None)).unwrap();
         assert!(EPHEMERAL.contains(&a.number()) && a.number() != b.number());
+        let mut shared = claim(None);
+        shared.reuse_addr = true;
+        let chosen = Port::claim(Protocol::Udp, 0, shared).unwrap();
+        assert!(Port::claim(Protocol::Udp, chosen.number(), shared).is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use smoltcp::wire::{
 };
 
 use super::*;
+use crate::abi::net as uapi;
 use crate::error::Errno;
 use crate::file::{File, OpenFile};
 use crate::net::device::{Offloads, Packet};
@@ -412,7 +413,78 @@ fn a_card_gets_a_lease_and_talks() {
         with,
     );
     assert_eq!(got, Err(Errno::EPERM));
+    filter::install(RuleSet::parse("default in allow\ndefault out allow").unwrap());
+    groups(&mut pair);
     filter::start(true);
+}
+
+/// A socket joins a group: routers are told, it hears what comes and what is sent here.
+fn groups(pair: &mut Pair) {
+    let group = Ipv4Address::new(239, 5, 5, 5);
+    let index = pair.netif.index.to_ne_bytes();
+    let request = [&group.octets()[..], &[0; 4], &index].concat();
+    let hears = open(DatagramSocket::new(Family::V4, Takes::Udp, OWNER));
+    socket(&hears).bind(&name(group, 7005)).unwrap();
+    let mut sending = udp::Socket::new(udp_buffer(), udp_buffer());
+    sending.bind(7006).unwrap();
+    let handle = pair.sockets.add(sending);
+    let from_peer = |pair: &mut Pair| {
+        let peer = pair.sockets.get_mut::<udp::Socket>(handle);
+        peer.send_slice(b"peer", (group, 7005)).unwrap();
+        let mut turns = 0;
+        pair.until(|_| {
+            turns += 1;
+            let got = hears.read(&mut IoDest::kernel(&mut [0; 8]));
+            (got.is_ok() || turns > 200).then_some(got)
+        })
+    };
+    assert_eq!(from_peer(pair), Err(Errno::EAGAIN));
+    // IGMP version 2: a report to the group, a goodbye to the routers (RFC 2236, 2.1).
+    let told = |pair: &mut Pair, kind: u8| {
+        for _ in 0..1000 {
+            pair.netif.work();
+            let frames = core::mem::take(&mut *pair.cable.to_peer.lock().unwrap());
+            let told = frames.iter().any(|f| {
+                let ip = f.get(14..).and_then(|ip| Ipv4Packet::new_checked(ip).ok());
+                ip.is_some_and(|ip| {
+                    ip.next_header() == IpProtocol::Igmp
+                        && ip.payload()[0] == kind
+                        && ip.payload()[4..8] == group.octets()
+                })
+            });
+            if told {
+                return true;
+            }
+        }
+        false
+    };
+    let (level, join, leave) = (0, uapi::IP_ADD_MEMBERSHIP, uapi::IP_DROP_MEMBERSHIP);
+    socket(&hears).set_option(level, join, &request).unwrap();
+    assert!(told(pair, 0x16));
+    assert_eq!(from_peer(pair), Ok(4));
+    // What this machine sends comes back, too, unless it is told not to.
+    let sends = open(DatagramSocket::new(Family::V4, Takes::Udp, OWNER));
+    let through = [&[0; 8][..], &index].concat();
+    socket(&sends)
+        .set_option(level, uapi::IP_MULTICAST_IF, &through)
+        .unwrap();
+    for (loops, expected) in [(1, Ok(3)), (0, Err(Errno::EAGAIN))] {
+        socket(&sends)
+            .set_option(level, uapi::IP_MULTICAST_LOOP, &[loops])
+            .unwrap();
+        let to = name(group, 7005);
+        let with = Outgoing {
+            address: Some(&to),
+            ..Outgoing::default()
+        };
+        let mut src = IoSource::kernel(b"own");
+        let sent = socket(&sends).send(&sends, &mut src, MsgFlags::default(), with);
+        assert_eq!(sent, Ok(3));
+        assert_eq!(hears.read(&mut IoDest::kernel(&mut [0; 8])), expected);
+    }
+    socket(&hears).set_option(level, leave, &request).unwrap();
+    assert!(told(pair, 0x17));
+    assert_eq!(from_peer(pair), Err(Errno::EAGAIN));
 }
 
 /// What becomes of the peer's connection to our `port`.

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
-use super::super::{Family, IPPROTO_IPV6, IPPROTO_TCP, Options, tcp_info};
+use super::super::{Family, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, Options, multicast, tcp_info};
 use super::{INTERACTIVE, Phase, TcpSocket};
 use crate::abi::net as uapi;
 use crate::error::{Errno, Result};
@@ -147,6 +147,14 @@ impl TcpSocket {
                 } else {
                     Err(Errno::ENOENT)
                 };
+            }
+            // Groups are for datagrams.
+            _ if multicast::is_membership(level, option) => return Err(Errno::EPROTO),
+            (IPPROTO_IP, uapi::IP_MULTICAST_IF | uapi::IP_MULTICAST_TTL) => {
+                return Err(Errno::EINVAL);
+            }
+            (IPPROTO_IPV6, uapi::IPV6_MULTICAST_IF | uapi::IPV6_MULTICAST_HOPS) => {
+                return Err(Errno::ENOPROTOOPT);
             }
             _ => options.set(level, option, value)?,
         }
