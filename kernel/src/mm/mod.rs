@@ -5,6 +5,8 @@ pub mod frame;
 pub mod heap;
 pub mod mmio;
 pub mod page_table;
+#[cfg(test)]
+pub mod pieces;
 pub mod stack;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserAddr, VirtAddr};

@@ -2,6 +2,9 @@
 //
 //   serve PORT N        accepts N connections one after the other, echoes each until its end
 //   stream HOST PORT N  sends N bytes while it reads them back; says how many came back right
+//   give HOST PORT N    sends N bytes; says what the other end had to say
+//   take HOST PORT N    reads N bytes; says how many are right
+//   scatter FILE N      reads N pages of a file in no order
 //   refused HOST PORT   what connecting says
 //   udp HOST PORT TEXT  sends a datagram and prints the answer
 //   bigudp HOST PORT    datagrams of several lengths to a server that echoes them
@@ -14,6 +17,7 @@
 //   interfaces          what getifaddrs tells
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
@@ -120,6 +124,41 @@ static int stream(const char *host, int port, long n) {
     }
     char byte;
     printf("%ld of %ld right, then %zd\n", right, n, read(s, &byte, 1));
+    return 0;
+}
+
+/* Sends n bytes to somebody who reads them, or reads n bytes of who sends. */
+static int one_way(const char *host, int port, long n, int sends) {
+    int s = connect_to(host, port);
+    static char data[65536];
+    long done = 0, right = 0;
+    while (done < n) {
+        long m = n - done < (long)sizeof data ? n - done : (long)sizeof data;
+        if (sends)
+            for (long i = 0; i < m; i++) data[i] = pattern(done + i);
+        ssize_t r = sends ? write(s, data, m) : read(s, data, m);
+        if (r < 0) fail(sends ? "write" : "read");
+        if (r == 0) break;
+        for (ssize_t i = 0; i < r; i++) right += data[i] == pattern(done + i);
+        done += r;
+    }
+    shutdown(s, SHUT_WR);
+    char byte;
+    printf("%ld of %ld right, then %zd\n", right, n, read(s, &byte, 1));
+    return 0;
+}
+
+/* Reads n pages of a file at places all over it. */
+static int scatter(const char *path, long n) {
+    int f = open(path, O_RDONLY);
+    if (f < 0) fail(path);
+    off_t pages = lseek(f, 0, SEEK_END) / 4096;
+    static char page[4096];
+    uint64_t x = 88172645463325252u;
+    for (long i = 0; i < n; i++) {
+        x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+        if (pread(f, page, sizeof page, (off_t)(x % pages) * 4096) != sizeof page) fail("pread");
+    }
     return 0;
 }
 
@@ -329,6 +368,9 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     if (!strcmp(c, "serve") && argc == 4) return serve(atoi(argv[2]), atoi(argv[3]));
     if (!strcmp(c, "stream") && argc == 5) return stream(argv[2], atoi(argv[3]), atol(argv[4]));
+    if (!strcmp(c, "give") && argc == 5) return one_way(argv[2], atoi(argv[3]), atol(argv[4]), 1);
+    if (!strcmp(c, "take") && argc == 5) return one_way(argv[2], atoi(argv[3]), atol(argv[4]), 0);
+    if (!strcmp(c, "scatter") && argc == 4) return scatter(argv[2], atol(argv[3]));
     if (!strcmp(c, "refused") && argc == 4) return refused(argv[2], atoi(argv[3]));
     if (!strcmp(c, "udp") && argc == 5) return udp(argv[2], atoi(argv[3]), argv[4]);
     if (!strcmp(c, "bigudp") && argc == 4) return bigudp(argv[2], atoi(argv[3]));

@@ -64,6 +64,78 @@ fn echo_server() -> u16 {
     port
 }
 
+/// Byte `i` of a stream, as the guest's program has it.
+fn pattern(i: u64) -> u8 {
+    (i.wrapping_mul(31).wrapping_add(i >> 9)) as u8
+}
+
+/// Whoever connects to the first port is sent `len` bytes; whoever connects to the second one
+/// may send as many, and is told nothing but the end when they were the right ones.
+fn bulk_servers(len: u64) -> (u16, u16) {
+    let listen = || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        (listener, port)
+    };
+    let (source, source_port) = listen();
+    let (sink, sink_port) = listen();
+    thread::spawn(move || {
+        let data: Vec<u8> = (0..len).map(pattern).collect();
+        for mut peer in source.incoming().flatten() {
+            let _ = peer.write_all(&data);
+        }
+    });
+    thread::spawn(move || {
+        for mut peer in sink.incoming().flatten() {
+            let mut data = Vec::new();
+            let _ = peer.read_to_end(&mut data);
+            let right = (0..len).map(pattern).eq(data);
+            let _ = peer.write_all(if right { b"" } else { b"!" });
+        }
+    });
+    (source_port, sink_port)
+}
+
+/// Page cache fills memory and leaves it in pieces: streams go on as before.
+#[test]
+fn streams_keep_their_pace_when_memory_is_in_pieces() {
+    const LEN: u64 = 50_000_000;
+    let disk = disk();
+    let sparse = std::env::temp_dir().join(format!("oxbow-sparse-{}", std::process::id()));
+    let file = std::fs::File::create(&sparse).expect("a file");
+    file.set_len(8 << 30).expect("a sparse file");
+    let mut config = with_card(Config::default(), None, "").with_disk(&disk);
+    config.disks.push(sparse.clone());
+    let mut m = Machine::boot(&config);
+    m.ok(MOUNT);
+    wait_for_address(&mut m);
+    let (source, sink) = bulk_servers(LEN);
+    let pace = |m: &mut Machine, when: &str| {
+        m.ok("(/mnt/net serve 7000 1 > /tmp/served &)");
+        m.ok("until grep -q listening /tmp/served; do sleep 0.1; done");
+        for command in [
+            format!("take 10.0.2.2 {source}"),
+            format!("give 10.0.2.2 {sink}"),
+            "stream 127.0.0.1 7000".into(),
+        ] {
+            let start = Instant::now();
+            let out = m.run_for(&format!("/mnt/net {command} {LEN}"), 400);
+            let seconds = start.elapsed().as_secs_f64();
+            println!("{when}: {command}: {:.1} MB/s", LEN as f64 / 1e6 / seconds);
+            assert_eq!(out.text, format!("{LEN} of {LEN} right, then 0\n"));
+            assert!(seconds < 25.0, "{seconds} s, {}", m.log());
+        }
+    };
+    pace(&mut m, "fresh");
+    // Pages of the cache go in the order in which they came, which is not that of memory.
+    m.run_for("/mnt/net scatter /dev/vdc 150000", 250);
+    m.run_for("head -c 300000000 /dev/vdc > /dev/null", 100);
+    println!("{}", m.ok("grep -E 'MemFree|Cached' /proc/meminfo"));
+    pace(&mut m, "full");
+    m.power_off();
+    let _ = std::fs::remove_file(&sparse);
+}
+
 #[test]
 fn the_guest_reaches_the_host() {
     for (config, more) in [

@@ -237,7 +237,22 @@ pub use backend::{end_reclaim, is_replenished, resume_reclaim, wants_reclaim};
 #[cfg(not(target_os = "none"))]
 mod backend {
     use super::*;
+    #[cfg(not(test))]
     use alloc::alloc::{Layout, alloc_zeroed, dealloc};
+    #[cfg(test)]
+    use std::alloc::{GlobalAlloc, Layout, System};
+
+    // Past the tests' heap, which may be without large blocks: a frame with its count is one.
+    #[cfg(test)]
+    unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    #[cfg(test)]
+    unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(block, layout) }
+    }
 
     const DIRECT_MAP: u64 = oxbow_handover::DIRECT_MAP_BASE;
 
@@ -248,6 +263,10 @@ mod backend {
         alloc_many(1, None)
     }
     pub fn alloc_many(frames: usize, _limit: Option<u64>) -> Result<PhysAddr, OutOfMemory> {
+        #[cfg(test)]
+        if !crate::mm::pieces::has_block(frames * super::PAGE_SIZE) {
+            return Err(OutOfMemory);
+        }
         // SAFETY: the size is not 0.
         let block = unsafe { alloc_zeroed(layout(frames)) };
         if block.is_null() {

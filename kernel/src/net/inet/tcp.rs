@@ -22,7 +22,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::anon::AnonInode;
 use crate::file::{File, OpenFile, PollEvents, PollTable};
-use crate::mm::UserAddr;
+use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::net::stack::flow::{FlowId, FlowKey, Listener, Status, bit};
 use crate::net::stack::table::{self, Claim, Port, Protocol};
 use crate::net::stack::{self, Netif};
@@ -86,6 +86,18 @@ pub struct TcpSocket {
     writing: Mutex<()>,
     readers: Arc<WaitQueue>,
     writers: Arc<WaitQueue>,
+}
+
+/// Memory for `want` bytes, or for a page of them where memory has no larger blocks. ENOMEM.
+fn bounce_buffer(want: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut len = want;
+    if bytes.try_reserve_exact(len).is_err() {
+        len = len.min(PAGE_SIZE);
+        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    }
+    bytes.resize(len, 0);
+    Ok(bytes)
 }
 
 fn interrupted(e: WaitError, timeout: Errno) -> Errno {
@@ -280,9 +292,7 @@ impl TcpSocket {
         if want == 0 {
             return Ok(None);
         }
-        let mut bounce = Vec::new();
-        bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM)?;
-        bounce.resize(want, 0);
+        let mut bounce = bounce_buffer(want)?;
         let n = c.netif.with_tcp(c.id, |socket| {
             if flags.peek {
                 return socket.peek_slice(&mut bounce).unwrap_or(0);
@@ -476,6 +486,8 @@ impl Socket for TcpSocket {
         let corked = flags.more || self.options().cork;
         let mut sent = 0;
         let mut bounce = Vec::new();
+        // Bytes of it that the connection has not taken yet.
+        let mut rest = 0..0;
         loop {
             let failure = if status.has(bit::WRITE_END) || c.write_shut.load(SeqCst) {
                 Some(status.take_error().unwrap_or(Errno::EPIPE))
@@ -485,32 +497,41 @@ impl Socket for TcpSocket {
             if let Some(e) = failure {
                 return if sent > 0 { Ok(sent) } else { Err(e) };
             }
-            if src.remaining() == 0 {
+            if src.remaining() == 0 && rest.is_empty() {
                 return Ok(sent);
             }
             // Alone, so that the room that is seen is there when the bytes come.
             let writing = self.writing.lock();
             let room = status.room.load(SeqCst);
-            let want = room.min(src.remaining()).min(CHUNK);
-            if want > 0 {
-                bounce.clear();
-                let reserved = bounce.try_reserve_exact(want).map_err(|_| Errno::ENOMEM);
-                bounce.resize(if reserved.is_ok() { want } else { 0 }, 0);
-                let copied = reserved.and_then(|()| src.get(&mut bounce));
-                let n = match copied {
-                    Ok(n) => n,
-                    Err(_) if sent > 0 => return Ok(sent),
-                    Err(e) => return Err(e),
-                };
+            if room > 0 {
+                if rest.is_empty() {
+                    let want = room.min(src.remaining()).min(CHUNK);
+                    if bounce.len() < want {
+                        bounce = match bounce_buffer(want) {
+                            Ok(bounce) => bounce,
+                            Err(_) if sent > 0 => return Ok(sent),
+                            Err(e) => return Err(e),
+                        };
+                    }
+                    let want = want.min(bounce.len());
+                    rest = match src.get(&mut bounce[..want]) {
+                        Ok(n) => 0..n,
+                        Err(_) if sent > 0 => return Ok(sent),
+                        Err(e) => return Err(e),
+                    };
+                }
                 let queued = c.netif.with_tcp(c.id, |socket| {
                     if corked || was_corked {
                         Self::cork(corked, socket);
                     }
-                    socket.send_slice(&bounce[..n])
+                    socket.send_slice(&bounce[rest.clone()])
                 })?;
                 c.answered();
-                // What does not fit any more belongs to a connection that just broke.
-                sent += queued.unwrap_or(0);
+                // Fewer than there was room for when there was no memory; what is left then
+                // waits for room. A connection that just broke takes none.
+                let queued = queued.unwrap_or(0);
+                sent += queued;
+                rest.start += queued;
                 continue;
             }
             drop(writing);

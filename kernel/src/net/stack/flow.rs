@@ -142,7 +142,7 @@ impl Status {
         let state = socket.state();
         let readable = socket.recv_queue();
         let room = if socket.may_send() {
-            socket.send_capacity() - socket.send_queue()
+            socket.send_room()
         } else {
             0
         };

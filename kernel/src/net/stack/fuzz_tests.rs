@@ -132,6 +132,7 @@ fn tcp(
         sack_ranges: [None; 3],
         timestamp: None,
         payload: data,
+        rest: None,
     };
     let (from, to) = ends(v6);
     let mut out = vec![0; repr.buffer_len()];
@@ -400,6 +401,7 @@ fn a_flood_of_syns_leaves_others_alone() {
             sack_ranges: [None; 3],
             timestamp: None,
             payload: b"",
+            rest: None,
         };
         let own = IpAddress::v4(127, 0, 0, 1);
         let ip = IpRepr::new(from, own, IpProtocol::Tcp, repr.buffer_len(), 64);

@@ -30,6 +30,8 @@ mod neighbour;
 mod port;
 mod receiver;
 mod shard;
+#[cfg(test)]
+mod stream_tests;
 pub mod table;
 pub mod traffic_class;
 #[cfg(test)]

@@ -123,6 +123,7 @@ impl Wire {
             sack_ranges: [None, None, None],
             timestamp: None,
             payload,
+            rest: None,
         };
         let ip = Ipv4Repr {
             src_addr: PEER,
@@ -142,7 +143,7 @@ impl Wire {
                 .poll(self.now, &mut self.device, &mut self.sockets);
             self.now += Duration::from_millis(50);
         }
-        let answer = self.device.to_peer.drain(..).last()?;
+        let answer = self.device.to_peer.drain(..).next_back()?;
         let ip = Ipv4Packet::new_checked(&answer[..]).unwrap();
         let tcp = TcpPacket::new_checked(ip.payload()).unwrap();
         let scale = if tcp.syn() { 0 } else { 2 };

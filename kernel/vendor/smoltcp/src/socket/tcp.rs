@@ -563,6 +563,12 @@ pub struct Socket<'a> {
     remote_last_ack: Option<TcpSeqNumber>,
     /// The last window length sent.
     remote_last_win: u16,
+    /// Octets were lost because there was no memory for them: the window is shut until there
+    /// is.
+    starved: bool,
+    /// When to look for memory again, while it is missing, and how long to wait after that.
+    hungry_until: Instant,
+    hungry_delay: Duration,
     /// The sending window scaling factor advertised to remotes which support RFC 1323.
     /// It is zero if the window <= 64KiB and/or the remote does not support it.
     remote_win_shift: u8,
@@ -620,6 +626,11 @@ pub struct Socket<'a> {
 
 const DEFAULT_MSS: usize = 536;
 
+/// How long a socket that lacks memory waits before it looks again, the first time.
+const HUNGRY_DELAY: Duration = Duration::from_millis(10);
+/// What a window that was shut for lack of memory opens with at least.
+const LEAST_WINDOW: usize = 2048;
+
 /// Minimum MSS we accept from the remote, same value as Linux's `TCP_MIN_SND_MSS`.
 /// Without it, a peer advertising a tiny MSS could force segments to carry little
 /// or no payload once the TCP options length is subtracted from the effective MSS,
@@ -672,6 +683,9 @@ impl<'a> Socket<'a> {
             remote_last_seq: TcpSeqNumber::default(),
             remote_last_ack: None,
             remote_last_win: 0,
+            starved: false,
+            hungry_until: Instant::ZERO,
+            hungry_delay: HUNGRY_DELAY,
             remote_win_len: 0,
             remote_win_shift: rx_cap_log2.saturating_sub(16) as u8,
             remote_win_scale: None,
@@ -830,6 +844,9 @@ impl<'a> Socket<'a> {
     /// Used in internal calculations as well as packet generation.
     #[inline]
     fn scaled_window(&self) -> u16 {
+        if self.starved {
+            return 0;
+        }
         u16::try_from(self.rx_buffer.window() >> self.remote_win_shift).unwrap_or(u16::MAX)
     }
 
@@ -847,7 +864,8 @@ impl<'a> Socket<'a> {
         let next_ack = self.remote_seq_no + self.rx_buffer.len();
 
         let last_win = (self.remote_last_win as usize) << self.remote_win_shift;
-        let last_win_adjusted = last_ack + last_win - next_ack;
+        // What came may end behind it: see `process`.
+        let last_win_adjusted = (last_ack + last_win).max(next_ack) - next_ack;
 
         Some(u16::try_from(last_win_adjusted >> self.remote_win_shift).unwrap_or(u16::MAX))
     }
@@ -960,10 +978,11 @@ impl<'a> Socket<'a> {
 
     /// Gives back the memory of buffers that hold nothing.
     pub fn trim(&mut self) {
+        let over = self.state == State::TimeWait;
         if self.assembler.is_empty() {
-            self.rx_buffer.trim();
+            self.rx_buffer.trim(over);
         }
-        self.tx_buffer.trim();
+        self.tx_buffer.trim(over);
     }
 
     /// What was measured and counted. `ip_mtu` is the device's.
@@ -1083,6 +1102,7 @@ impl<'a> Socket<'a> {
         self.remote_last_seq = TcpSeqNumber::default();
         self.remote_last_ack = None;
         self.remote_last_win = 0;
+        self.starved = false;
         self.remote_win_len = 0;
         self.remote_win_scale = None;
         self.remote_win_shift = rx_cap_log2.saturating_sub(16) as u8;
@@ -1495,9 +1515,9 @@ impl<'a> Socket<'a> {
     ///
     /// In all other cases, `Err(Error::Illegal)` is returned and previously received data (if any)
     /// may be incomplete (truncated).
-    pub fn recv<'b, F, R>(&'b mut self, f: F) -> Result<R, RecvError>
+    pub fn recv<F, R>(&mut self, f: F) -> Result<R, RecvError>
     where
-        F: FnOnce(&'b mut [u8]) -> (usize, R),
+        F: FnOnce(&mut [u8]) -> (usize, R),
     {
         self.recv_impl(|rx_buffer| rx_buffer.dequeue_many_with(f))
     }
@@ -1543,6 +1563,12 @@ impl<'a> Socket<'a> {
     /// Note that the Berkeley sockets interface does not have an equivalent of this API.
     pub fn send_queue(&self) -> usize {
         self.tx_buffer.len()
+    }
+
+    /// Octets that the transmit buffer takes: fewer than its capacity leaves while memory is
+    /// short.
+    pub fn send_room(&self) -> usize {
+        self.tx_buffer.window()
     }
 
     /// Number of octets transmitted but not yet ACKed.
@@ -1597,6 +1623,7 @@ impl<'a> Socket<'a> {
             sack_ranges: [None, None, None],
             timestamp: None,
             payload: &[],
+            rest: None,
         };
         let ip_reply_repr = IpRepr::new(
             ip_repr.dst_addr(),
@@ -1992,12 +2019,11 @@ impl<'a> Socket<'a> {
             }
         };
 
-        // Without memory for them the octets are lost, as on the wire.
-        if !payload.is_empty()
-            && !self
-                .rx_buffer
-                .reserve(self.rx_buffer.len() + payload_offset + payload.len())
-        {
+        // Without memory for them the octets are lost, as on the wire; what the segment
+        // acknowledges counts all the same.
+        let room = self.rx_buffer.len() + payload_offset + payload.len();
+        let is_lost = !payload.is_empty() && !self.rx_buffer.reserve(room);
+        if is_lost {
             net_debug!("no memory for {} octets", payload.len());
             payload = &[];
         }
@@ -2249,6 +2275,7 @@ impl<'a> Socket<'a> {
         };
         let new_remote_win_len = (repr.window_len as usize) << (scale as usize);
         let is_window_update = new_remote_win_len != self.remote_win_len;
+        let was_open = self.remote_win_len > 0;
         self.remote_win_len = new_remote_win_len;
 
         self.congestion_controller
@@ -2337,6 +2364,19 @@ impl<'a> Socket<'a> {
             // sequence number past it.
             self.local_seq_no = ack_number;
 
+            // The peer shut its window before what is on the way: it lost that. It goes again
+            // when the window opens, and not when the timer thinks so.
+            if was_open
+                && new_remote_win_len == 0
+                && !self.tx_buffer.is_empty()
+                && self.remote_last_seq > self.local_seq_no
+                && !matches!(self.state, State::SynSent | State::SynReceived)
+            {
+                self.remote_last_seq = self.local_seq_no;
+                self.rtte.on_retransmit();
+                self.timer.set_for_idle(cx.now(), self.keep_alive);
+            }
+
             // During retransmission, if an earlier segment got lost but later was
             // successfully received, self.local_seq_no can move past self.remote_last_seq.
             // Do not attempt to retransmit the latter segments; not only this is pointless
@@ -2383,6 +2423,20 @@ impl<'a> Socket<'a> {
         if self.remote_win_len != 0 && self.timer.is_zero_window_probe() {
             tcp_trace!("stopping zero-window-probe timer");
             self.timer.set_for_idle(cx.now(), self.keep_alive);
+        }
+
+        if is_lost
+            && matches!(
+                self.state,
+                State::Established | State::FinWait1 | State::FinWait2
+            )
+        {
+            // What else is on its way would be lost as well, and the peer would find out by
+            // its timer: so the window shuts, to open again when there is memory.
+            self.starved = true;
+            self.hungry_delay = HUNGRY_DELAY;
+            self.hungry_until = cx.now() + HUNGRY_DELAY;
+            return Some(self.ack_reply(ip_repr, repr));
         }
 
         let payload_len = payload.len();
@@ -2562,6 +2616,28 @@ impl<'a> Socket<'a> {
         can_send || can_fin
     }
 
+    /// Whether memory is missing that nothing but time will bring.
+    fn is_hungry(&self) -> bool {
+        self.starved || self.tx_buffer.is_hungry()
+    }
+
+    /// Looks for memory where it was missing, and opens the window when there is some.
+    #[cold]
+    fn seek_memory(&mut self, now: Instant) {
+        self.tx_buffer.replenish();
+        self.rx_buffer.replenish();
+        let room = self.rx_buffer.window();
+        if self.starved && room >= LEAST_WINDOW.min(self.rx_buffer.capacity()) {
+            self.starved = false;
+        }
+        if !self.is_hungry() {
+            self.hungry_delay = HUNGRY_DELAY;
+        } else if now >= self.hungry_until {
+            self.hungry_until = now + self.hungry_delay;
+            self.hungry_delay = (self.hungry_delay * 2).min(HUNGRY_DELAY * 64);
+        }
+    }
+
     fn delayed_ack_expired(&self, timestamp: Instant) -> bool {
         match self.ack_delay_timer {
             AckDelayTimer::Idle => true,
@@ -2650,6 +2726,10 @@ impl<'a> Socket<'a> {
             // So, we start counting the timeout not from the last received packet
             // but from the first transmitted one.
             self.remote_last_ts = Some(cx.now());
+        }
+
+        if self.starved || self.rx_buffer.is_strict() || self.tx_buffer.is_strict() {
+            self.seek_memory(cx.now());
         }
 
         self.congestion_controller
@@ -2764,6 +2844,7 @@ impl<'a> Socket<'a> {
                 self.last_remote_tsval,
             ),
             payload: &[],
+            rest: None,
         };
 
         let mut is_zero_window_probe = false;
@@ -2827,7 +2908,7 @@ impl<'a> Socket<'a> {
                 let offset = if self.pending_fast_retransmit {
                     let size = effective_mss.min(self.tx_buffer.len());
                     repr.seq_number = self.local_seq_no;
-                    repr.payload = self.tx_buffer.get_allocated(0, size);
+                    (repr.payload, repr.rest) = self.tx_buffer.view(0, size);
 
                     self.pending_fast_retransmit = false;
 
@@ -2899,10 +2980,10 @@ impl<'a> Socket<'a> {
                     };
 
                     let offset = self.flight_size();
-                    repr.payload = self.tx_buffer.get_allocated(offset, size);
+                    (repr.payload, repr.rest) = self.tx_buffer.view(offset, size);
 
                     #[cfg(feature = "segmentation-offload")]
-                    if repr.payload.len() > effective_mss {
+                    if repr.payload_len() > effective_mss {
                         packet_meta.segmentation_offload_size =
                             core::num::NonZeroU16::try_from(u16::try_from(effective_mss).unwrap())
                                 .unwrap()
@@ -2914,7 +2995,7 @@ impl<'a> Socket<'a> {
 
                 // If we've sent everything we had in the buffer, follow it with the PSH or FIN
                 // flags, depending on whether the transmit half of the connection is open.
-                if offset + repr.payload.len() == self.tx_buffer.len() {
+                if offset + repr.payload_len() == self.tx_buffer.len() {
                     match self.state {
                         State::FinWait1 | State::LastAck | State::Closing => {
                             repr.control = TcpControl::Fin
@@ -2996,7 +3077,7 @@ impl<'a> Socket<'a> {
         self.counts.segments_sent = self.counts.segments_sent.wrapping_add(1);
         if !repr.payload.is_empty() && !is_keep_alive {
             self.last_data_sent = Some(cx.now());
-            let len = repr.payload.len();
+            let len = repr.payload_len();
             self.counts.bytes_sent += len as u64;
             let sent = &mut self.counts.data_segments_sent;
             *sent = sent.wrapping_add(1);
@@ -3108,6 +3189,11 @@ impl<'a> Socket<'a> {
                 (_, _) => PollAt::Ingress,
             };
 
+            let memory_poll_at = match self.is_hungry() {
+                true => PollAt::Time(self.hungry_until),
+                false => PollAt::Ingress,
+            };
+
             let unsent = self.tx_buffer.len() > self.flight_size();
             let cork_poll_at = match self.corked {
                 Some(until) if unsent && until > cx.now() => PollAt::Time(until),
@@ -3120,6 +3206,7 @@ impl<'a> Socket<'a> {
                 timeout_poll_at,
                 delayed_ack_poll_at,
                 cork_poll_at,
+                memory_poll_at,
             ]
                 .iter()
                 .min()

@@ -15,7 +15,7 @@ pub use self::assembler::Assembler;
 pub use self::packet_buffer::{PacketBuffer, PacketMetadata};
 pub use self::ring_buffer::RingBuffer;
 #[cfg(feature = "alloc")]
-pub use self::stream_buffer::{StreamBuffer, occupied, set_budget};
+pub use self::stream_buffer::{Span, StreamBuffer, occupied, set_budget};
 
 /// A trait for setting a value to a known state.
 ///

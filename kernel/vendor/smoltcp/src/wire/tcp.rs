@@ -3,6 +3,7 @@ use core::{cmp, fmt, ops};
 
 use super::{Error, Result};
 use crate::phy::ChecksumCapabilities;
+use crate::storage::Span;
 use crate::wire::ip::checksum;
 use crate::wire::{IpAddress, IpProtocol};
 
@@ -866,6 +867,8 @@ pub struct Repr<'a> {
     pub sack_ranges: [Option<(u32, u32)>; 3],
     pub timestamp: Option<TcpTimestampRepr>,
     pub payload: &'a [u8],
+    /// What follows `payload`, when it does not lie in one piece.
+    pub rest: Option<Span<'a>>,
 }
 
 pub type TcpTimestampGenerator = fn() -> u32;
@@ -988,6 +991,7 @@ impl<'a> Repr<'a> {
             sack_ranges: sack_ranges,
             timestamp: timestamp,
             payload: packet.payload(),
+            rest: None,
         })
     }
 
@@ -1025,7 +1029,12 @@ impl<'a> Repr<'a> {
 
     /// Return the length of a packet that will be emitted from this high-level representation.
     pub fn buffer_len(&self) -> usize {
-        self.header_len() + self.payload.len()
+        self.header_len() + self.payload_len()
+    }
+
+    /// Return the length of the payload, in however many pieces it lies.
+    pub fn payload_len(&self) -> usize {
+        self.payload.len() + self.rest.map_or(0, |rest| rest.len())
     }
 
     /// Emit a high-level representation into a Transmission Control Protocol packet.
@@ -1084,7 +1093,11 @@ impl<'a> Repr<'a> {
             }
         }
         packet.set_urgent_at(0);
-        packet.payload_mut()[..self.payload.len()].copy_from_slice(self.payload);
+        let payload = packet.payload_mut();
+        payload[..self.payload.len()].copy_from_slice(self.payload);
+        if let Some(rest) = self.rest {
+            rest.copy_to(&mut payload[self.payload.len()..]);
+        }
 
         if checksum_caps.tcp.tx() {
             packet.fill_checksum(src_addr, dst_addr)
@@ -1096,8 +1109,8 @@ impl<'a> Repr<'a> {
     }
 
     /// Return the length of the segment, in terms of sequence space.
-    pub const fn segment_len(&self) -> usize {
-        self.payload.len() + self.control.len()
+    pub fn segment_len(&self) -> usize {
+        self.payload_len() + self.control.len()
     }
 
     /// Return whether the segment has no flags set (except PSH) and no data.
@@ -1184,7 +1197,7 @@ impl<'a> fmt::Display for Repr<'a> {
             write!(f, " ack={ack_number}")?;
         }
         write!(f, " win={}", self.window_len)?;
-        write!(f, " len={}", self.payload.len())?;
+        write!(f, " len={}", self.payload_len())?;
         if let Some(max_seg_size) = self.max_seg_size {
             write!(f, " mss={max_seg_size}")?;
         }
@@ -1338,6 +1351,7 @@ mod test {
             sack_ranges: [None, None, None],
             timestamp: None,
             payload: &PAYLOAD_BYTES,
+            rest: None,
         }
     }
 
