@@ -5,18 +5,18 @@
 //! Each takes its arguments, own name first, and returns its exit status. What they know comes
 //! from route netlink and /proc/net; nothing here depends on Oxbow but `oxfw` and DHCP.
 
-mod command;
 mod firewall;
 mod format;
 mod interfaces;
+mod ip;
 mod legacy;
 mod netlink;
 mod network;
 mod sockets;
 
-pub use command::ip;
 pub use firewall::oxfw;
 pub use interfaces::{ifdown, ifup};
+pub use ip::ip;
 pub use legacy::{arp, ifconfig, route};
 pub use sockets::{netstat, ss};
 
