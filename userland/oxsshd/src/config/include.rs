@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 /// Where names of included files start that are not absolute.
 const DIRECTORY: &str = "/etc/ssh";
+
 /// Names of files that fit a pattern, in the order of their names; none is no error.
 pub fn files(pattern: &str) -> Result<Vec<PathBuf>, String> {
     let path = PathBuf::from(DIRECTORY).join(pattern);
