@@ -2,10 +2,27 @@
 
 use oxbow_harness::{Config, Machine};
 
+/// A machine with ordinary users who have no password.
+fn boot_with(users: &[&str]) -> Machine {
+    let mut m = Machine::boot(&Config::default());
+    for user in users {
+        m.ok(&format!("adduser -D {user}"));
+    }
+    m
+}
+
+/// Answers questions on the terminal: each line of input is sent when the text before it has come.
+fn converse(m: &mut Machine, steps: &[(&str, &str)]) {
+    for (question, answer) in steps {
+        m.expect(question, 20);
+        m.send(answer);
+    }
+}
+
 #[test]
 fn users_come_and_go() {
-    let mut m = Machine::boot(&Config::default());
-    m.ok("adduser -D bob && addgroup staff && addgroup bob staff");
+    let mut m = boot_with(&["bob"]);
+    m.ok("addgroup staff && addgroup bob staff");
     assert_eq!(
         m.ok("id bob"),
         "uid=1000(bob) gid=1000(bob) groups=1000(bob),1001(staff)\n"
@@ -35,48 +52,42 @@ fn users_come_and_go() {
 
 #[test]
 fn passwords_are_asked_for_and_kept_over_a_reboot() {
-    let mut m = Machine::boot(&Config::default());
+    let mut m = boot_with(&["bob", "eve"]);
     // Nobody can use root's password as shipped.
     assert!(m.ok("passwd -S root").starts_with("root L "));
-    m.ok("adduser -D bob; adduser -D eve; printf 'bob:first password\\neve:other password\\n' | chpasswd");
+    m.ok("printf 'bob:first password\\neve:other password\\n' | chpasswd");
     assert!(m.ok("grep ^bob: /etc/shadow").starts_with("bob:$y$"));
     assert_eq!(m.run("echo nobody-here:x | chpasswd").status, 1);
 
     // Bob changes it: the terminal shows none of them.
     m.send("su - bob\n");
-    m.expect("$ ", 20);
-    m.send("passwd\n");
-    m.expect("Current password: ", 20);
-    m.send("first password\n");
-    m.expect("New password: ", 20);
-    m.send("short\n");
-    m.expect("longer password", 20);
-    m.expect("New password: ", 20);
-    m.send("second password\n");
-    m.expect("Retype new password: ", 20);
-    m.send("second password\n");
-    m.expect("password updated successfully", 20);
-    m.expect("$ ", 20);
-    // And becomes eve with hers, but not root, and not with a wrong one.
-    m.send("su eve -c 'cd / && id -un'\n");
-    m.expect("Password: ", 20);
-    m.send("other password\n");
-    m.expect("\neve\r\n", 20);
-    m.expect("$ ", 20);
-    m.send("su\n");
-    m.expect("Password: ", 20);
-    m.send("second password\n");
-    m.expect("su: Authentication failure", 20);
-    m.expect("$ ", 20);
-    // Ctrl-C at the question leaves a terminal that echoes.
-    m.send("su eve\n");
-    m.expect("Password: ", 20);
-    m.send("\x03");
-    m.expect("Authentication failure", 20);
-    m.expect("$ ", 20);
-    m.send("echo still-$((20 + 1))-here\n");
-    m.expect("$((20 + 1))", 20);
-    m.expect("still-21-here", 20);
+    converse(
+        &mut m,
+        &[
+            ("$ ", "passwd\n"),
+            ("Current password: ", "first password\n"),
+            ("New password: ", "short\n"),
+            ("longer password", ""),
+            ("New password: ", "second password\n"),
+            ("Retype new password: ", "second password\n"),
+            ("password updated successfully", ""),
+            // And becomes eve with hers, but not root, and not with a wrong one.
+            ("$ ", "su eve -c 'id -un; pwd'\n"),
+            ("Password: ", "other password\n"),
+            // Where eve may not go: commands run there all the same.
+            ("\neve\r\n/home/bob\r\n", ""),
+            ("$ ", "su\n"),
+            ("Password: ", "second password\n"),
+            ("su: Authentication failure", ""),
+            // Ctrl-C at the question leaves a terminal that echoes.
+            ("$ ", "su eve\n"),
+            ("Password: ", "\x03"),
+            ("Authentication failure", ""),
+            ("$ ", "echo still-$((20 + 1))-here\n"),
+            ("$((20 + 1))", ""),
+            ("still-21-here", ""),
+        ],
+    );
     m.send("exit\n");
     m.wait_for_prompt(20);
     let log = m.log();
@@ -99,8 +110,7 @@ fn passwords_are_asked_for_and_kept_over_a_reboot() {
 
 #[test]
 fn set_user_id_gives_only_what_it_is_for() {
-    let mut m = Machine::boot(&Config::default());
-    m.ok("adduser -D bob");
+    let mut m = boot_with(&["bob"]);
     for command in [
         "adduser -D mallory",
         "usermod -aG wheel bob",
