@@ -71,6 +71,8 @@ pub struct Received {
     pub full_len: usize,
     /// Bytes of the sender's `sockaddr`; empty when there is none to tell.
     pub address: Vec<u8>,
+    /// It is a report from the queue of errors (MSG_ERRQUEUE).
+    pub is_error: bool,
     /// Open files that came along (SCM_RIGHTS).
     pub files: Vec<Arc<OpenFile>>,
     /// Further control messages: level, type, bytes (SCM_CREDENTIALS, IP_TTL...).

@@ -228,10 +228,15 @@ pub fn sendto(
 }
 
 fn receive(of: &OpenFile, dst: &mut IoDest<'_>, flags: u32) -> Result<Received> {
-    check_flags(
-        flags,
-        MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL,
-    )?;
+    let mut known =
+        MSG_DONTWAIT | MSG_PEEK | MSG_WAITALL | MSG_TRUNC | MSG_CMSG_CLOEXEC | MSG_NOSIGNAL;
+    if matches!(
+        socket_of(of)?.family_type_protocol().0,
+        net::inet::AF_INET | net::inet::AF_INET6
+    ) {
+        known |= MSG_ERRQUEUE;
+    }
+    check_flags(flags, known)?;
     socket_of(of)?.receive(of, dst, decode(of, flags))
 }
 
@@ -457,6 +462,9 @@ fn receive_message(of: &OpenFile, header: &mut MsgHdr, flags: u32) -> Result<isi
     }
     if control.cut {
         out |= MSG_CTRUNC;
+    }
+    if received.is_error {
+        out |= MSG_ERRQUEUE;
     }
     out |= flags & MSG_CMSG_CLOEXEC;
     // The flags word shares its eight bytes with padding.

@@ -1,5 +1,5 @@
 /* Options of internet sockets that show in other sockets' packets: type of service, control messages of a send,
- * groups; how close waits, and how unix sockets are listed. */
+ * groups, reports of errors; how close waits, and how unix sockets are listed. */
 #include "conform.h"
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -257,7 +257,45 @@ static void groups_of_six(void) {
     m.ipv6mr_interface = 0; SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &m, sizeof m)); SHOW(setsockopt(s, IPPROTO_IPV6, IPV6_LEAVE_GROUP, &m, sizeof m)); SHOW(asked(s, IPPROTO_IPV6, MCAST_JOIN_GROUP, lo, "ff05::77")); SHOW(asked(s, IPPROTO_IPV6, MCAST_JOIN_GROUP, lo, G)); SHOW(asked(s, IPPROTO_IPV6, MCAST_LEAVE_GROUP, lo, "ff05::77"));
 }
 
+/* Poll's events, once one of them is an error or 100 ms went by. */
+static void errors_polled(int s) { struct pollfd p = {s, POLLIN, 0}; int r = poll(&p, 1, 100); printf("  polled: %d %x\n", r, p.revents); }
+/* A port where nobody is. */
+static int free_port(void) { int port = 0; close(bound_to("127.0.0.1", &port)); return port; }
+/* Prints a report of the queue of errors; ports and what Linux does not promise are left out. */
+static void report(int s, int flags) {
+    char data[200], control[500], text[INET6_ADDRSTRLEN]; struct sockaddr_storage to = {0}; struct iovec v = {data, sizeof data};
+    struct msghdr m = {.msg_name = &to, .msg_namelen = sizeof to, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t n = recvmsg(s, &m, MSG_ERRQUEUE | flags);
+    if (n < 0) { printf("  report: %s\n", strerror(errno)); return; }
+    inet_ntop(to.ss_family, to.ss_family == AF_INET6 ? (void *)&((struct sockaddr_in6 *)&to)->sin6_addr : (void *)&((struct sockaddr_in *)&to)->sin_addr, text, sizeof text);
+    printf("  report: %zd '%.*s' to %s, flags %x, name %d\n", n, (int)n, data, text, m.msg_flags, m.msg_namelen);
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+        int length = c->cmsg_len - CMSG_LEN(0); unsigned char *d = CMSG_DATA(c); printf("    level %d type %d, %d bytes", c->cmsg_level, c->cmsg_type, length);
+        if (length < 32) { printf(": %d\n", d[0]); continue; }
+        int family = *(sa_family_t *)(d + 16); printf(": %s, origin %d type %d code %d info %d data %d, offender %d", strerror(*(int *)d), d[4], d[5], d[6], *(int *)(d + 8), *(int *)(d + 12), family);
+        if (family) printf(" %s", inet_ntop(family, d + 16 + (family == AF_INET6 ? 8 : 4), text, sizeof text));
+        printf("\n");
+    }
+}
+static void error_options(void) {
+    int u = socket(AF_INET, SOCK_DGRAM, 0), six = socket(AF_INET6, SOCK_DGRAM, 0), t = socket(AF_INET, SOCK_STREAM, 0); printf("  %d %d\n", get(u, IPPROTO_IP, IP_RECVERR), get(six, IPPROTO_IPV6, IPV6_RECVERR));
+    SHOW(set(u, IPPROTO_IP, IP_RECVERR, 5)); char small = 1; SHOW(setsockopt(six, IPPROTO_IPV6, IPV6_RECVERR, &small, 1)); SHOW(set(six, IPPROTO_IPV6, IPV6_RECVERR, 1)); printf("  %d %d\n", get(u, IPPROTO_IP, IP_RECVERR), get(six, IPPROTO_IPV6, IPV6_RECVERR));
+    SHOW(setsockopt(u, IPPROTO_IP, IP_RECVERR, &small, 1)); report(u, 0); report(six, 0); char b; SHOW(recv(t, &b, 1, MSG_ERRQUEUE));
+}
+static void error_reports(void) {
+    struct sockaddr_in to = four("127.0.0.1", free_port()); char b[8]; int on = 1;
+    int a = socket(AF_INET, SOCK_DGRAM, 0); SHOW(sendto(a, "silent", 6, 0, (void *)&to, sizeof to)); errors_polled(a); SHOW(recv(a, b, 8, MSG_DONTWAIT)); report(a, 0);
+    set(a, IPPROTO_IP, IP_RECVERR, on); set(a, IPPROTO_IP, IP_RECVTTL, on); SHOW(sendto(a, "told", 4, 0, (void *)&to, sizeof to)); errors_polled(a); SHOW(recv(a, b, 8, MSG_DONTWAIT)); errors_polled(a); SHOW(recv(a, b, 8, MSG_DONTWAIT)); report(a, 0); errors_polled(a); report(a, 0);
+    SHOW(sendto(a, "one", 3, 0, (void *)&to, sizeof to)); SHOW(sendto(a, "two", 3, 0, (void *)&to, sizeof to)); SHOW(sendto(a, "two", 3, 0, (void *)&to, sizeof to)); ms(5); report(a, 0); printf("  pending %d\n", get(a, SOL_SOCKET, SO_ERROR)); report(a, MSG_PEEK); report(a, 0); printf("  pending %d\n", get(a, SOL_SOCKET, SO_ERROR));
+    SHOW(sendto(a, "gone", 4, 0, (void *)&to, sizeof to)); ms(5); SHOW(set(a, IPPROTO_IP, IP_RECVERR, 0)); report(a, 0);
+    int c = socket(AF_INET, SOCK_DGRAM, 0); set(c, IPPROTO_IP, IP_RECVERR, on); connect(c, (void *)&to, sizeof to); SHOW(send(c, "connected", 9, 0)); ms(5); SHOW(send(c, "x", 1, 0)); report(c, 0); report(c, 0);
+    struct iovec v = {b, 2}; struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1}; SHOW(send(c, "short", 5, 0)); ms(5); SHOW(recvmsg(c, &m, MSG_ERRQUEUE)); printf("  flags %x\n", m.msg_flags);
+    int s6 = socket(AF_INET6, SOCK_DGRAM, 0); struct sockaddr_in6 to6 = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback, .sin6_port = to.sin_port}; set(s6, IPPROTO_IPV6, IPV6_RECVERR, on); SHOW(sendto(s6, "six", 3, 0, (void *)&to6, sizeof to6)); ms(5); report(s6, 0); SHOW(recv(s6, b, 8, MSG_DONTWAIT));
+    int m6 = socket(AF_INET6, SOCK_DGRAM, 0); inet_pton(AF_INET6, "::ffff:127.0.0.1", &to6.sin6_addr); set(m6, IPPROTO_IP, IP_RECVERR, on); SHOW(sendto(m6, "mapped", 6, 0, (void *)&to6, sizeof to6)); ms(5); report(m6, 0);
+}
+
 int main(void) {
     SECTION(tos_values); SECTION(tos_received); SECTION(hops_once); SECTION(sources); SECTION(streams); SECTION(unix_rows); SECTION(lingers); SECTION(group_calls); SECTION(group_traffic); SECTION(groups_of_six);
+    SECTION(error_options); SECTION(error_reports);
     return 0;
 }

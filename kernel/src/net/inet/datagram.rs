@@ -14,7 +14,7 @@ use smoltcp::wire::{
 use super::multicast::{self, Memberships};
 use super::{
     DEFAULT_BUFFER, Family, IPPROTO_IPV6, Name, Options, Owner, SOCK_DGRAM, SOCK_RAW,
-    check_bindable, check_port, control, destination, name_of, read_name, write_name,
+    check_bindable, check_port, control, destination, errors, name_of, read_name, write_name,
 };
 use crate::abi;
 use crate::abi::net as uapi;
@@ -332,12 +332,16 @@ impl Socket for DatagramSocket {
         self.encode(from, own, remote, src, &mut bytes[header..])?;
         // IP_PMTUDISC_DO, IP_PMTUDISC_PROBE: nothing is cut.
         let cut = !matches!(options.mtu_discover, 2 | 3);
-        if remote.addr.is_multicast() {
+        let sent = if remote.addr.is_multicast() {
             let loops = options.sending.loops(remote.addr);
-            netif.send_to_group(packet, cut, loops)?;
+            netif.send_to_group(packet, cut, loops)
         } else {
-            netif.send_packet(packet, cut)?;
+            netif.send_packet(packet, cut)
+        };
+        if sent == Err(Errno::EMSGSIZE) {
+            errors::too_long(&self.receiver, remote, netif.device.mtu() as u32);
         }
+        sent?;
         Ok(len)
     }
 
@@ -345,6 +349,9 @@ impl Socket for DatagramSocket {
         let options = self.options();
         let deadline = Options::deadline(options.receive_timeout_ns);
         let receiver = &self.receiver;
+        if flags.errors {
+            return errors::receive(self.family, &options, receiver, dst);
+        }
         let datagram = loop {
             if let Some(e) = receiver.take_error() {
                 return Err(e);
@@ -431,10 +438,9 @@ impl Socket for DatagramSocket {
                 int(error.map_or(0, |e| e.code().into()))
             }
             (uapi::SOL_SOCKET, uapi::SO_ACCEPTCONN) => int(0),
-            _ => match multicast::all_option(level, option, &self.receiver) {
-                Some(value) => Ok(value),
-                None => self.options().get(level, option),
-            },
+            _ => multicast::all_option(level, option, &self.receiver)
+                .or_else(|| errors::option(level, option, &self.receiver))
+                .map_or_else(|| self.options().get(level, option), Ok),
         }
     }
 
@@ -449,9 +455,13 @@ impl Socket for DatagramSocket {
         if let Some(done) = multicast::set_all_option(level, option, value, &self.receiver) {
             return done;
         }
+        if let Some(done) = errors::set_option(level, option, value, &self.receiver) {
+            return done;
+        }
         let mut options = self.options();
         options.set(level, option, value)?;
         *self.options.lock() = options;
+        self.receiver.reports.mind_size(options.mtu_discover != 0);
         if options.receive_buffer != 0 {
             self.receiver
                 .limit
@@ -488,7 +498,7 @@ impl File for DatagramSocket {
         if receiver.has_datagram() || shut {
             events |= PollEvents::IN | PollEvents::RDNORM;
         }
-        if receiver.has_error() {
+        if receiver.has_error() || receiver.has_report() {
             events |= PollEvents::ERR;
         }
         if shut {

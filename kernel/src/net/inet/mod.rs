@@ -3,6 +3,7 @@
 
 mod control;
 pub mod datagram;
+mod errors;
 pub mod ioctl;
 #[cfg(test)]
 mod loopback_tests;

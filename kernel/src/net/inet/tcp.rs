@@ -559,6 +559,10 @@ impl Socket for TcpSocket {
     }
 
     fn receive(&self, _of: &OpenFile, dst: &mut IoDest<'_>, flags: MsgFlags) -> Result<Received> {
+        if flags.errors {
+            // Streams tell their errors by calls that fail.
+            return Err(Errno::EAGAIN);
+        }
         let c = self.connection()?;
         let status = &c.status;
         let deadline = Options::deadline(self.options().receive_timeout_ns);

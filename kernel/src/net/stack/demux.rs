@@ -20,7 +20,6 @@ use super::link::ETHERNET;
 use super::port::count;
 use super::table::{self, Datagram, Takes};
 use super::{Netif, config, traffic_class};
-use crate::error::Errno;
 use crate::net::device::Packet;
 use crate::net::filter::{self, Verdict};
 use crate::time::now_ns;
@@ -299,12 +298,11 @@ impl Netif {
                         give(self, Takes::Ping, from, to, false, payload, headers);
                         true
                     }
-                    Icmpv4Message::DstUnreachable => {
-                        unreachable(icmp.data());
+                    Icmpv4Message::EchoRequest => false,
+                    _ => {
+                        self.hear_error(headers, payload);
                         true
                     }
-                    Icmpv4Message::EchoRequest => false,
-                    _ => true,
                 }
             }
             IpProtocol::Icmpv6 => {
@@ -325,11 +323,7 @@ impl Netif {
                         give(self, Takes::Ping, from, to, false, payload, headers);
                         true
                     }
-                    Icmpv6Message::DstUnreachable => {
-                        unreachable(icmp.payload());
-                        true
-                    }
-                    _ => false,
+                    _ => self.hear_error(headers, payload),
                 }
             }
             _ => false,
@@ -418,24 +412,6 @@ pub fn quoted(quote: &[u8]) -> Option<(IpAddress, IpAddress, u8, usize)> {
     }
 }
 
-/// An ICMP error came: tells the socket that sent what it quotes.
-fn unreachable(quote: &[u8]) {
-    let Some((from, to, protocol, at)) = quoted(quote) else {
-        return;
-    };
-    const UDP: u8 = 17;
-    if protocol == UDP
-        && let Some((src, dst)) = quote.get(at..).and_then(ports)
-    {
-        table::report_unreachable(
-            Takes::Udp,
-            with_port(from, src),
-            with_port(to, dst),
-            Errno::ECONNREFUSED,
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -477,10 +453,10 @@ mod tests {
     fn quotes_of_any_length_are_read_safely() {
         let p = sample();
         for len in 0..p.len() {
-            unreachable(&p[..len]);
+            assert_eq!(quoted(&p[..len]).is_some(), len >= 28);
         }
         let mut long = p.clone();
         long[0] = 0x4f;
-        unreachable(&long);
+        assert_eq!(quoted(&long).unwrap().3, 60);
     }
 }

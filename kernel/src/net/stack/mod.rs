@@ -17,6 +17,7 @@
 
 pub mod config;
 mod demux;
+pub mod errors;
 mod ether;
 pub mod flow;
 mod fragment;
@@ -434,32 +435,28 @@ impl Netif {
             return;
         };
         let payload = packet.bytes().get(headers.payload.0..headers.payload.1);
-        let Some((source, destination)) = payload.and_then(ports) else {
+        let payload = payload.unwrap_or(&[]);
+        if headers.protocol != smoltcp::wire::IpProtocol::Tcp {
+            self.nobody_answers(&headers, payload);
+            return;
+        }
+        let Some((source, destination)) = ports(payload) else {
             return;
         };
         let key = FlowKey {
             local: smoltcp::wire::IpEndpoint::new(headers.from, source),
             remote: smoltcp::wire::IpEndpoint::new(headers.to, destination),
         };
-        match headers.protocol {
-            smoltcp::wire::IpProtocol::Tcp => {
-                let shard = &self.shards[self.shard_of(&key)];
-                shard.with(self, |state| {
-                    let id = shard.keys.lock().get(&key).copied();
-                    // One that was established goes on trying.
-                    if let Some(id) = id
-                        && state.is_opening(id)
-                    {
-                        state.fail(self, shard, id, Errno::EHOSTUNREACH);
-                    }
-                });
+        let shard = &self.shards[self.shard_of(&key)];
+        shard.with(self, |state| {
+            let id = shard.keys.lock().get(&key).copied();
+            // One that was established goes on trying.
+            if let Some(id) = id
+                && state.is_opening(id)
+            {
+                state.fail(self, shard, id, Errno::EHOSTUNREACH);
             }
-            smoltcp::wire::IpProtocol::Udp => {
-                let error = Errno::EHOSTUNREACH;
-                table::report_unreachable(table::Takes::Udp, key.local, key.remote, error);
-            }
-            _ => {}
-        }
+        });
     }
 
     /// The shard of a connection, the same from either end.

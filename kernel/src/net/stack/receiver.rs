@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst};
 
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
+use super::errors::{Origin, Report};
 use super::flow::Holder;
 use crate::error::Errno;
 use crate::sched::WaitQueue;
@@ -105,6 +106,58 @@ impl Hears {
     }
 }
 
+/// Which reports of errors a receiver wants (man 7 ip, IP_RECVERR), and those that wait.
+pub struct Reports {
+    v4: AtomicBool,
+    v6: AtomicBool,
+    ignores_size: AtomicBool,
+    queue: SpinLock<VecDeque<Report>>,
+    nr: AtomicUsize,
+}
+
+impl Reports {
+    fn new() -> Reports {
+        Reports {
+            v4: AtomicBool::new(false),
+            v6: AtomicBool::new(false),
+            ignores_size: AtomicBool::new(false),
+            queue: SpinLock::new(Rank::Object, VecDeque::new()),
+            nr: AtomicUsize::new(0),
+        }
+    }
+    /// Whether those about packets to an address are wanted.
+    pub fn are_wanted(&self, to: IpAddress) -> bool {
+        match to {
+            IpAddress::Ipv4(_) => self.has_v4(),
+            IpAddress::Ipv6(_) => self.has_v6(),
+        }
+    }
+    /// Whether those of ICMP are wanted.
+    pub fn has_v4(&self) -> bool {
+        self.v4.load(SeqCst)
+    }
+    /// Whether those of ICMPv6 are wanted.
+    pub fn has_v6(&self) -> bool {
+        self.v6.load(SeqCst)
+    }
+    /// Sets [`Reports::has_v4`].
+    pub fn want_v4(&self, on: bool) {
+        self.v4.store(on, SeqCst);
+    }
+    /// Sets [`Reports::has_v6`].
+    pub fn want_v6(&self, on: bool) {
+        self.v6.store(on, SeqCst);
+    }
+    /// Whether it is told that packets were too long: not with IP_PMTUDISC_DONT.
+    pub fn minds_size(&self) -> bool {
+        !self.ignores_size.load(SeqCst)
+    }
+    /// Sets [`Reports::minds_size`].
+    pub fn mind_size(&self, on: bool) {
+        self.ignores_size.store(!on, SeqCst);
+    }
+}
+
 /// Where datagrams for a socket wait.
 pub struct Receiver {
     /// What it takes.
@@ -113,6 +166,8 @@ pub struct Receiver {
     pub ends: SpinLock<Ends>,
     /// Its groups.
     pub hears: SpinLock<Hears>,
+    /// Errors about what was sent.
+    pub reports: Reports,
     /// Whose it is.
     pub holder: Holder,
     queue: SpinLock<VecDeque<Datagram>>,
@@ -155,6 +210,7 @@ impl Receiver {
                     all_v6: true,
                 },
             ),
+            reports: Reports::new(),
             queue: SpinLock::new(Rank::Object, VecDeque::new()),
             used: AtomicUsize::new(0),
             nr: AtomicUsize::new(0),
@@ -216,6 +272,52 @@ impl Receiver {
     /// Whether an error waits to be reported.
     pub fn has_error(&self) -> bool {
         self.error.load(SeqCst) != 0
+    }
+    /// Whether a report of an error waits.
+    pub fn has_report(&self) -> bool {
+        self.reports.nr.load(SeqCst) > 0
+    }
+    /// Queues a report; it is lost when there is no room.
+    pub fn report(&self, report: Report) {
+        let cost = report.quote.bytes.len() + OVERHEAD;
+        if self.used.load(SeqCst) + cost > self.limit.load(SeqCst) {
+            self.dropped.fetch_add(1, SeqCst);
+            return;
+        }
+        let mut queue = self.reports.queue.lock();
+        if queue.try_reserve(1).is_err() {
+            return;
+        }
+        queue.push_back(report);
+        self.used.fetch_add(cost, SeqCst);
+        self.reports.nr.store(queue.len(), SeqCst);
+        drop(queue);
+        self.readers.wake_all();
+    }
+    /// Takes the oldest report; the error that is pending is the next one's.
+    pub fn take_report(&self) -> Option<Report> {
+        let mut queue = self.reports.queue.lock();
+        let report = queue.pop_front()?;
+        self.used
+            .fetch_sub(report.quote.bytes.len() + OVERHEAD, SeqCst);
+        self.reports.nr.store(queue.len(), SeqCst);
+        let next = queue.front().map(|r| (r.origin, r.errno.code()));
+        drop(queue);
+        match (report.origin, next) {
+            (_, Some((Origin::Icmp | Origin::Icmp6, code))) => self.error.store(code, SeqCst),
+            (Origin::Local, _) => {}
+            (_, _) => self.error.store(0, SeqCst),
+        }
+        Some(report)
+    }
+    /// Drops the reports that wait.
+    pub fn forget_reports(&self) {
+        let all = core::mem::take(&mut *self.reports.queue.lock());
+        self.reports.nr.store(0, SeqCst);
+        for report in &all {
+            self.used
+                .fetch_sub(report.quote.bytes.len() + OVERHEAD, SeqCst);
+        }
     }
     /// Takes the pending error.
     pub fn take_error(&self) -> Option<Errno> {

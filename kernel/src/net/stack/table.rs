@@ -257,16 +257,6 @@ pub fn has_raw(protocol: u8) -> bool {
         .is_some_and(|list| list.iter().any(|r| r.takes == Takes::Raw(protocol)))
 }
 
-/// An ICMP error came for what was sent from `local` to `remote`: tells the connected
-/// receiver that sent it.
-pub fn report_unreachable(takes: Takes, local: IpEndpoint, remote: IpEndpoint, error: Errno) {
-    for receiver in find_receivers(takes, remote, local, false) {
-        if receiver.ends.lock().remote.is_some() {
-            receiver.set_error(error);
-        }
-    }
-}
-
 /// All receivers (/proc/net/udp).
 pub fn receivers() -> Vec<Arc<Receiver>> {
     RECEIVERS.lock().values().flatten().cloned().collect()
