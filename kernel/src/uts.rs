@@ -18,8 +18,9 @@ pub const MACHINE: &str = "x86_64";
 /// Longest host or domain name, in bytes.
 pub const NAME_MAX: usize = 64;
 
-static HOST: SpinLock<Option<Vec<u8>>> = SpinLock::new(Rank::Leaf, None);
-static DOMAIN: SpinLock<Option<Vec<u8>>> = SpinLock::new(Rank::Leaf, None);
+/// Not leaves: names are copied under the locks, which takes memory.
+static HOST: SpinLock<Option<Vec<u8>>> = SpinLock::new(Rank::Object, None);
+static DOMAIN: SpinLock<Option<Vec<u8>>> = SpinLock::new(Rank::Object, None);
 
 /// The host name; `oxbow` until it is set.
 pub fn hostname() -> Vec<u8> {
