@@ -245,14 +245,11 @@ impl PageCache {
     ) {
         let mut state = self.state.lock();
         self.settle(&mut state);
-        for i in from..to {
-            // Who comes to a mark is to fault, so that the next window is read.
-            if let Some(page) = state.index.get_uptodate(i)
-                && !state.index.has(i, Mark::Ahead)
-            {
-                visit(i, &|| page.share());
-            }
-        }
+        // Who comes to a mark is to fault, so that the next window is read.
+        let (with, without) = (Mark::Uptodate, Mark::Ahead);
+        state.index.for_each(from, to, with, without, |i, page| {
+            visit(i, &|| page.share());
+        });
     }
 
     /// Whether the page at `index` is up to date (man 2 mincore).

@@ -68,6 +68,8 @@ void measure_bytes(const struct row *row, operation *op, void *context, uint64_t
 
 // Ends the row with a message and errno's.
 noreturn void fail(const char *what);
+// A program that a row ran failed: tells how it ended (a wait status) and the last line of what it said.
+noreturn void failed_program(const char *name, int status, const char *said, size_t length);
 
 // Fails when a call returned less than 0; else returns what it returned.
 long check(long returned, const char *what);

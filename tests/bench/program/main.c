@@ -111,6 +111,17 @@ void fail(const char *what) {
     _exit(1);
 }
 
+void failed_program(const char *name, int status, const char *said, size_t length) {
+    // The last line; an answer is one.
+    while (length > 0 && said[length - 1] == '\n') length--;
+    size_t start = length;
+    while (start > 0 && said[start - 1] != '\n') start--;
+    printf("FAIL %s %s: %s %d: %.*s\n", running, name, WIFSIGNALED(status) ? "signal" : "status",
+           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), (int)(length - start), said + start);
+    fflush(stdout);
+    _exit(1);
+}
+
 long check(long returned, const char *what) {
     if (returned < 0) fail(what);
     return returned;

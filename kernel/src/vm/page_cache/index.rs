@@ -189,6 +189,36 @@ impl<P> PageIndex<P> {
         }
         None
     }
+    /// Calls `visit` for the pages of `[from, to)` that carry `with` and not `without`.
+    pub fn for_each(
+        &self,
+        from: u64,
+        to: u64,
+        with: Mark,
+        without: Mark,
+        mut visit: impl FnMut(u64, &P),
+    ) {
+        if from >= to {
+            return;
+        }
+        for (key, chunk) in self.chunks.range(from / CHUNK..=(to - 1) / CHUNK) {
+            let base = key * CHUNK;
+            let mut bits = chunk.marks[with as usize] & !chunk.marks[without as usize];
+            if base < from {
+                bits &= u16::MAX << (from - base);
+            }
+            if to - base < CHUNK {
+                bits &= !(u16::MAX << (to - base));
+            }
+            while bits != 0 {
+                let slot = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                if let Some(page) = &chunk.slots[slot] {
+                    visit(base + slot as u64, page);
+                }
+            }
+        }
+    }
     /// The first page at or after `from`.
     pub fn next_page(&self, from: u64) -> Option<(u64, &P)> {
         for (key, chunk) in self.chunks.range(from / CHUNK..) {
@@ -247,6 +277,30 @@ mod tests {
         assert_eq!(i.nr_marked(Mark::Dirty), 4);
         i.remove(40);
         assert_eq!(i.nr_marked(Mark::Dirty), 3);
+    }
+
+    #[test]
+    fn a_range_is_visited_by_its_marks() {
+        let mut i = PageIndex::default();
+        for n in [0, 14, 15, 16, 17, 31, 32, 100] {
+            i.insert(n, n).unwrap();
+            i.set(n, Mark::Uptodate);
+        }
+        i.insert(18, 18).unwrap();
+        i.set(17, Mark::Ahead);
+        let visited = |from, to| {
+            let mut out = Vec::new();
+            i.for_each(from, to, Mark::Uptodate, Mark::Ahead, |n, &page| {
+                assert_eq!(n, page);
+                out.push(n);
+            });
+            out
+        };
+        assert_eq!(visited(15, 32), [15, 16, 31]);
+        assert_eq!(visited(0, 1), [0]);
+        assert_eq!(visited(16, u64::MAX), [16, 31, 32, 100]);
+        assert_eq!(visited(5, 5), []);
+        assert_eq!(visited(33, 100), []);
     }
 
     #[test]
