@@ -6,6 +6,7 @@
 
 pub mod device;
 pub mod dhcp;
+pub mod fifo;
 pub mod filter;
 pub mod inet;
 pub mod netlink;

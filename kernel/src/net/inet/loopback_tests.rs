@@ -102,6 +102,75 @@ fn a_stream_carries_all_bytes_both_ways() {
     }
 }
 
+/// A stream of `len` bytes between two sockets, in the hands of this thread. `step` runs `f`
+/// with the memory that there is in step `i`, one after the other, and says how it went on.
+fn carry(len: usize, mut step: impl FnMut(usize, &mut dyn FnMut())) {
+    let (server, name) = listener(Family::V4, 5);
+    let client = tcp_socket(Family::V4, O_NONBLOCK);
+    let connected = socket(&client).connect(&client, &name);
+    assert!(connected.is_ok() || connected == Err(Errno::EINPROGRESS));
+    let peer = accept(&server).unwrap();
+    let data: Vec<u8> = (0..len as u32).map(|i| ((i * 7) >> 3) as u8).collect();
+    let mut got = vec![0; len];
+    let (mut sent, mut read) = (0, 0);
+    let flags = MsgFlags {
+        nonblocking: true,
+        ..MsgFlags::default()
+    };
+    let start = std::time::Instant::now();
+    for i in 0.. {
+        let before = (sent, read);
+        step(i, &mut || {
+            let end = len.min(sent + 100_000);
+            if sent < end {
+                let mut src = IoSource::kernel(&data[sent..end]);
+                match socket(&client).send(&client, &mut src, flags, Outgoing::default()) {
+                    Ok(n) => sent += n,
+                    Err(e) => assert_eq!(e, Errno::EAGAIN),
+                }
+            }
+            // Now and then the reader is late, so that buffers fill.
+            if i % 8 < 3 {
+                return;
+            }
+            let mut dst = IoDest::kernel(&mut got[read..]);
+            match socket(&peer).receive(&peer, &mut dst, flags) {
+                Ok(received) => read += received.len,
+                Err(e) => assert_eq!(e, Errno::EAGAIN),
+            }
+        });
+        if read == len {
+            break;
+        }
+        if before == (sent, read) {
+            // Timers run on another thread.
+            thread::sleep(std::time::Duration::from_millis(1));
+        }
+        assert!(start.elapsed().as_secs() < 60, "{sent} sent, {read} read");
+    }
+    assert!(got == data);
+}
+
+/// Without blocks of more than a page nothing is lost, and nobody waits for a timer.
+#[test]
+fn a_stream_goes_on_in_pieces() {
+    let start = std::time::Instant::now();
+    carry(20_000_000, |_, f| crate::mm::pieces::in_pieces(f));
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+}
+
+/// Without memory for some time it stands still, and goes on when there is some.
+#[test]
+fn a_stream_survives_without_memory() {
+    for least in [4096, 1500, 700] {
+        carry(3_000_000, |i, f| {
+            let has_none = i % 40 > 30;
+            let largest = if has_none { least } else { usize::MAX };
+            crate::mm::pieces::without_blocks_above(largest, f);
+        });
+    }
+}
+
 #[test]
 fn nobody_listens() {
     let (server, name) = listener(Family::V4, 1);

@@ -88,16 +88,16 @@ pub struct TcpSocket {
     writers: Arc<WaitQueue>,
 }
 
-/// Memory for `want` bytes, or for a page of them where memory has no larger blocks. ENOMEM.
+/// Memory for `want` bytes; where memory has no such block for a page, or for less. ENOMEM.
 fn bounce_buffer(want: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut len = want;
-    if bytes.try_reserve_exact(len).is_err() {
-        len = len.min(PAGE_SIZE);
-        bytes.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    for len in [want, want.min(PAGE_SIZE), want.min(512)] {
+        if bytes.try_reserve_exact(len).is_ok() {
+            bytes.resize(len, 0);
+            return Ok(bytes);
+        }
     }
-    bytes.resize(len, 0);
-    Ok(bytes)
+    Err(Errno::ENOMEM)
 }
 
 fn interrupted(e: WaitError, timeout: Errno) -> Errno {

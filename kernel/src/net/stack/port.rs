@@ -1,7 +1,6 @@
 //! Devices as smoltcp sees them: one packet in at a time, packets out while there is room.
 //! [`Port`] is for those who speak IP, [`Wire`] for the one that speaks Ethernet.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::num::NonZeroUsize;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +11,7 @@ use smoltcp::time::Instant;
 use super::link::{ETHERNET, Link};
 use super::traffic_class;
 use crate::net::device::Packet;
+use crate::net::fifo::Fifo;
 
 /// What went through an interface (/proc/net/dev).
 #[derive(Default)]
@@ -39,20 +39,6 @@ impl phy::RxToken for RxToken {
     }
 }
 
-/// Writes a packet by `f`. Without memory it is lost, as on the wire: protocols send again.
-fn write<R>(
-    packet: Option<Packet>,
-    prefix: usize,
-    len: usize,
-    f: impl FnOnce(&mut [u8]) -> R,
-) -> (R, Option<Packet>) {
-    match packet {
-        Some(mut packet) => (f(&mut packet.bytes_mut()[prefix..]), Some(packet)),
-        // What is written has to go somewhere; there was memory for the socket's own buffers.
-        None => (f(&mut alloc::vec![0; len]), None),
-    }
-}
-
 /// A link with the IP packet that is being received.
 pub struct Port {
     /// The link.
@@ -61,8 +47,10 @@ pub struct Port {
     pub staged: Option<Packet>,
     /// The device was full since this was cleared.
     pub blocked: bool,
+    /// There was no memory for a packet since this was cleared.
+    pub starved: bool,
     /// Packets on their way back to this machine (loopback).
-    pub local: VecDeque<Packet>,
+    pub local: Fifo<Packet>,
     /// Type of service of what is sent.
     pub traffic_class: u8,
 }
@@ -70,32 +58,34 @@ pub struct Port {
 /// The right to send one IP packet.
 pub struct TxToken<'a> {
     link: &'a Link,
-    local: &'a mut VecDeque<Packet>,
+    local: &'a mut Fifo<Packet>,
+    starved: &'a mut bool,
     segment_size: Option<u16>,
     traffic_class: u8,
 }
 
 impl phy::TxToken for TxToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let prefix = self.link.prefix();
-        let (result, mut packet) = write(self.link.packet(len).ok(), prefix, len, f);
-        if let Some(packet) = &mut packet {
-            traffic_class::set(&mut packet.bytes_mut()[prefix..], self.traffic_class);
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> Option<R> {
+        let loops = self.link.is_loopback();
+        let packet = self.link.packet(len).ok();
+        let Some(mut packet) = packet.filter(|_| !loops || self.local.reserve()) else {
+            *self.starved = true;
+            return None;
+        };
+        let bytes = &mut packet.bytes_mut()[self.link.prefix()..];
+        let result = f(bytes);
+        traffic_class::set(bytes, self.traffic_class);
+        if loops {
+            packet.checksum_ok = true;
+            count(&self.link.counters.tx_packets, 1);
+            count(&self.link.counters.tx_bytes, len as u64);
+            // There is room.
+            let _ = self.local.push_back(packet);
+        } else {
+            packet.segment_size = self.segment_size;
+            self.link.send(packet);
         }
-        match packet {
-            None => count(&self.link.counters.tx_dropped, 1),
-            Some(mut packet) if self.link.is_loopback() => {
-                packet.checksum_ok = true;
-                count(&self.link.counters.tx_packets, 1);
-                count(&self.link.counters.tx_bytes, len as u64);
-                self.local.push_back(packet);
-            }
-            Some(mut packet) => {
-                packet.segment_size = self.segment_size;
-                self.link.send(packet);
-            }
-        }
-        result
+        Some(result)
     }
     fn set_meta(&mut self, meta: PacketMeta) {
         self.segment_size = meta.segmentation_offload_size.map(|n| n.get());
@@ -109,7 +99,8 @@ impl Port {
             link,
             staged: None,
             blocked: false,
-            local: VecDeque::new(),
+            starved: false,
+            local: Fifo::new(),
             traffic_class: 0,
         }
     }
@@ -117,6 +108,7 @@ impl Port {
         TxToken {
             link: &self.link,
             local: &mut self.local,
+            starved: &mut self.starved,
             segment_size: None,
             traffic_class: self.traffic_class,
         }
@@ -179,13 +171,15 @@ pub struct Wire {
 pub struct WireToken<'a>(&'a Link);
 
 impl phy::TxToken for WireToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let (result, packet) = write(Packet::for_device(len).ok(), 0, len, f);
-        match packet {
-            Some(packet) => self.0.transmit(packet),
-            None => count(&self.0.counters.tx_dropped, 1),
-        }
-        result
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> Option<R> {
+        let Ok(mut packet) = Packet::for_device(len) else {
+            // Lost, as on the wire: its protocols ask again.
+            count(&self.0.counters.tx_dropped, 1);
+            return None;
+        };
+        let result = f(packet.bytes_mut());
+        self.0.transmit(packet);
+        Some(result)
     }
 }
 

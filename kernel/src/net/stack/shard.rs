@@ -21,10 +21,13 @@ use smoltcp::wire::{IpEndpoint, TcpPacket};
 
 use super::demux::Headers;
 use super::flow::{self, Accepted, Flow, FlowId, FlowKey, Listener, Stage, Status, bit};
+use super::link::ETHERNET;
 use super::port::{Port, count};
 use super::{Netif, config, instant, table};
 use crate::error::{Errno, Result};
-use crate::net::device::Packet;
+use crate::mm::PAGE_SIZE;
+use crate::net::device::{HEADROOM, Packet};
+use crate::net::fifo::Fifo;
 use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
 use crate::time::{Timer, now_ns};
@@ -41,6 +44,9 @@ pub(super) const CONNECT_TIMEOUT_SECONDS: u64 = 127;
 const EMBRYO_SECONDS: u64 = 60;
 /// Packets that wait for a shard that is at work.
 const MAX_INBOX: usize = 1024;
+/// The longest IP packet, and the longest one that a page takes with what is in front of it.
+const LONGEST: usize = 65536;
+const PAGE_PACKET: usize = PAGE_SIZE - HEADROOM - ETHERNET;
 /// Packets of the loopback interface that one system call hands round.
 const BUDGET: usize = 1024;
 
@@ -49,7 +55,7 @@ pub struct Shard {
     pub(super) state: Mutex<State>,
     /// Flows by their ends; changed under `state`, looked at without.
     pub(super) keys: SpinLock<BTreeMap<FlowKey, FlowId>>,
-    inbox: SpinLock<VecDeque<(Headers, Packet)>>,
+    inbox: SpinLock<Fifo<(Headers, Packet)>>,
     /// Its timer fired, or its device has room again.
     pub(super) due: AtomicBool,
     /// Flows wait for room in the device.
@@ -90,7 +96,7 @@ impl Shard {
                 nobody: SocketSet::new(Vec::new()),
             }),
             keys: SpinLock::new(Rank::Object, BTreeMap::new()),
-            inbox: SpinLock::new(Rank::Object, VecDeque::new()),
+            inbox: SpinLock::new(Rank::Object, Fifo::new()),
             due: AtomicBool::new(false),
             blocked: AtomicBool::new(false),
             timer,
@@ -116,12 +122,15 @@ impl Shard {
     /// Leaves a packet for the shard. The caller calls [`Shard::serve`] once it left all.
     pub(super) fn post(&self, netif: &Netif, headers: Headers, packet: Packet) {
         let mut inbox = self.inbox.lock();
-        if inbox.len() >= MAX_INBOX || inbox.try_reserve(1).is_err() {
-            drop(inbox);
+        let lost = if inbox.len() < MAX_INBOX {
+            inbox.push_back((headers, packet)).err()
+        } else {
+            Some((headers, packet))
+        };
+        drop(inbox);
+        if lost.is_some() {
             count(&netif.counters.rx_dropped, 1);
-            return;
         }
-        inbox.push_back((headers, packet));
     }
 
     /// Takes in what was left, unless somebody is at it, who then does.
@@ -392,13 +401,25 @@ impl State {
         };
         self.port.traffic_class = flow.status.traffic_class.load(Ordering::Relaxed);
         let mut left = 256;
-        while self.iface.poll_egress(now, &mut self.port, &mut flow.set)
-            == PollResult::SocketStateChanged
-        {
-            left -= 1;
-            if left == 0 {
+        let mut limit = usize::MAX;
+        self.iface.set_packet_limit(limit);
+        loop {
+            self.port.starved = false;
+            while self.iface.poll_egress(now, &mut self.port, &mut flow.set)
+                == PollResult::SocketStateChanged
+            {
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+            // No block for a long segment: shorter ones, down to what a page takes. Without a
+            // page it is tried again shortly (below).
+            if !self.port.starved || limit == PAGE_PACKET || left == 0 {
                 break;
             }
+            limit = (limit.min(LONGEST) / 4).max(PAGE_PACKET);
+            self.iface.set_packet_limit(limit);
         }
         let socket = flow.set.get_mut::<tcp::Socket>(flow.handle);
         // A peer may be silent unless something waits for its answer.

@@ -33,11 +33,11 @@ impl phy::RxToken for Rx {
     }
 }
 impl phy::TxToken for Tx<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> Option<R> {
         let mut packet = vec![0; len];
         let r = f(&mut packet);
         self.0.push_back(packet);
-        r
+        Some(r)
     }
 }
 impl phy::Device for Queues {

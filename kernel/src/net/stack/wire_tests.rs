@@ -85,11 +85,11 @@ impl phy::RxToken for Rx {
     }
 }
 impl phy::TxToken for Tx {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> Option<R> {
         let mut frame = vec![0; len];
         let r = f(&mut frame);
         self.0.to_us.lock().unwrap().push_back(frame);
-        r
+        Some(r)
     }
 }
 impl phy::Device for PeerEnd {

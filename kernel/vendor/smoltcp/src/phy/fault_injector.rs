@@ -296,7 +296,7 @@ pub struct TxToken<'a, Tx: phy::TxToken> {
 }
 
 impl<'a, Tx: phy::TxToken> phy::TxToken for TxToken<'a, Tx> {
-    fn consume<R, F>(mut self, len: usize, f: F) -> R
+    fn consume<R, F>(mut self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {
@@ -314,7 +314,7 @@ impl<'a, Tx: phy::TxToken> phy::TxToken for TxToken<'a, Tx> {
         };
 
         if drop {
-            return f(&mut self.junk[..len]);
+            return Some(f(&mut self.junk[..len]));
         }
 
         self.token.consume(len, |buf| {

@@ -116,7 +116,7 @@ pub struct TxToken<'a, Tx: phy::TxToken, F: Fuzzer + 'a> {
 }
 
 impl<'a, Tx: phy::TxToken, FTx: Fuzzer> phy::TxToken for TxToken<'a, Tx, FTx> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
+    fn consume<R, F>(self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {

@@ -77,13 +77,13 @@ pub struct TxToken<'a> {
 }
 
 impl<'a> phy::TxToken for TxToken<'a> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
+    fn consume<R, F>(self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {
         let mut buffer = vec![0; len];
         let result = f(&mut buffer);
         self.queue.push_back(buffer);
-        result
+        Some(result)
     }
 }

@@ -261,7 +261,7 @@ pub struct TxToken<'a, Tx: phy::TxToken, S: PcapSink> {
 }
 
 impl<'a, Tx: phy::TxToken, S: PcapSink> phy::TxToken for TxToken<'a, Tx, S> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
+    fn consume<R, F>(self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {

@@ -120,7 +120,7 @@ pub struct TxToken {
 }
 
 impl phy::TxToken for TxToken {
-    fn consume<R, F>(self, len: usize, f: F) -> R
+    fn consume<R, F>(self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {
@@ -134,6 +134,6 @@ impl phy::TxToken for TxToken {
             }
             Err(err) => panic!("{}", err),
         }
-        result
+        Some(result)
     }
 }

@@ -125,7 +125,7 @@ pub struct TxToken<Tx: phy::TxToken> {
 }
 
 impl<Tx: phy::TxToken> phy::TxToken for TxToken<Tx> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
+    fn consume<R, F>(self, len: usize, f: F) -> Option<R>
     where
         F: FnOnce(&mut [u8]) -> R,
     {

@@ -2559,7 +2559,10 @@ impl<'a> Socket<'a> {
         };
 
         let local_mss = self.limit_mss(cx.ip_mtu() - ip_header_len - TCP_HEADER_LEN);
-        let effective_mss = local_mss.min(self.remote_mss).saturating_sub(options_len);
+        let effective_mss = local_mss
+            .min(self.remote_mss)
+            .min(cx.packet_limit() - ip_header_len - TCP_HEADER_LEN)
+            .saturating_sub(options_len);
 
         // Have we sent data that hasn't been ACKed yet?
         let data_in_flight = self.remote_last_seq != self.local_seq_no;
@@ -2847,6 +2850,7 @@ impl<'a> Socket<'a> {
             rest: None,
         };
 
+        let mut is_fast_retransmit = false;
         let mut is_zero_window_probe = false;
 
         #[cfg_attr(
@@ -2905,12 +2909,15 @@ impl<'a> Socket<'a> {
                     self.limit_mss(cx.ip_mtu() - ip_repr.header_len() - TCP_HEADER_LEN);
                 let effective_mss = local_mss.min(self.remote_mss).saturating_sub(options_len);
 
+                // Nor may it be longer than what there is memory for.
+                let packet_limit =
+                    cx.packet_limit() - ip_repr.header_len() - TCP_HEADER_LEN - options_len;
+
                 let offset = if self.pending_fast_retransmit {
-                    let size = effective_mss.min(self.tx_buffer.len());
+                    let size = effective_mss.min(packet_limit).min(self.tx_buffer.len());
                     repr.seq_number = self.local_seq_no;
                     (repr.payload, repr.rest) = self.tx_buffer.view(0, size);
-
-                    self.pending_fast_retransmit = false;
+                    is_fast_retransmit = true;
 
                     0
                 } else {
@@ -2967,6 +2974,8 @@ impl<'a> Socket<'a> {
                         })
                         .unwrap_or(effective_mss)
                     };
+
+                    let device_limit = device_limit.min(packet_limit);
 
                     let size = if is_zero_window_probe {
                         // Zero-window probes are exempt from the congestion window: they
@@ -3064,6 +3073,9 @@ impl<'a> Socket<'a> {
         // for sure will not be successfully transmitted.
         ip_repr.set_payload_len(repr.buffer_len());
         emit(cx, packet_meta, (ip_repr, repr))?;
+        if is_fast_retransmit {
+            self.pending_fast_retransmit = false;
+        }
 
         // We've sent something, whether useful data or a keep-alive packet, so rewind
         // the keep-alive timer.

@@ -56,7 +56,7 @@ impl InterfaceInner {
         F: FnOnce(EthernetFrame<&mut [u8]>),
     {
         let tx_len = EthernetFrame::<&[u8]>::buffer_len(buffer_len);
-        tx_token.consume(tx_len, |tx_buffer| {
+        let sent = tx_token.consume(tx_len, |tx_buffer| {
             debug_assert!(tx_buffer.as_ref().len() == tx_len);
             let mut frame = EthernetFrame::new_unchecked(tx_buffer);
 
@@ -66,6 +66,6 @@ impl InterfaceInner {
             f(frame);
         });
 
-        Ok(())
+        sent.ok_or(DispatchError::NoMemory)
     }
 }

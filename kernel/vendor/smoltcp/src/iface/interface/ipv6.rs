@@ -728,14 +728,14 @@ impl Interface {
             return;
         };
         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-        self.inner
+        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
             .dispatch_ip(
                 tx_token,
                 PacketMeta::default(),
                 packet,
                 &mut self.fragmenter,
-            )
-            .unwrap();
+            );
         self.inner.slaac.rs_sent(self.inner.now);
     }
 }

@@ -127,6 +127,8 @@ pub struct Interface {
 /// exclusively). However, it is still possible to call methods on its `inner` field.
 pub struct InterfaceInner {
     caps: DeviceCapabilities,
+    /// The longest IP packet that a TCP socket makes, where there is no memory for longer ones.
+    packet_limit: usize,
     now: Instant,
     rand: Rand,
 
@@ -270,6 +272,7 @@ impl Interface {
             },
             fragmenter: Fragmenter::new(),
             inner: InterfaceInner {
+                packet_limit: usize::MAX,
                 now,
                 caps,
                 hardware_addr: config.hardware_addr,
@@ -509,6 +512,12 @@ impl Interface {
         res
     }
 
+    /// Sets the longest IP packet that TCP sockets make, whatever the device takes: not below
+    /// what the shortest MTU leaves.
+    pub fn set_packet_limit(&mut self, limit: usize) {
+        self.inner.packet_limit = limit.max(1280);
+    }
+
     /// Transmit packets queued in the sockets.
     ///
     /// This function returns a value indicating whether the state of any socket
@@ -740,7 +749,11 @@ impl Interface {
 
                 inner
                     .dispatch_ip(t, meta, response, &mut self.fragmenter)
-                    .map_err(|_| EgressError::Dispatch)?;
+                    .map_err(|error| match error {
+                        // To be sent once there is.
+                        DispatchError::NoMemory => EgressError::Exhausted,
+                        _ => EgressError::Dispatch,
+                    })?;
 
                 result = PollResult::SocketStateChanged;
 
@@ -808,7 +821,7 @@ impl Interface {
             };
 
             match result {
-                Err(EgressError::Exhausted) => break, // Device buffer full.
+                Err(EgressError::Exhausted) => break, // Device buffer full, or no memory.
                 Err(EgressError::Dispatch) => {
                     // `NeighborCache` already takes care of rate limiting the neighbor discovery
                     // requests from the socket. However, without an additional rate limiting
@@ -852,6 +865,11 @@ impl InterfaceInner {
     #[allow(unused)] // unused depending on which sockets are enabled
     pub(crate) fn max_transmission_unit(&self) -> usize {
         self.caps.max_transmission_unit
+    }
+
+    #[allow(unused)] // unused depending on which sockets are enabled
+    pub(crate) fn packet_limit(&self) -> usize {
+        self.packet_limit
     }
 
     #[allow(unused)] // unused depending on which sockets are enabled
@@ -1389,7 +1407,7 @@ impl InterfaceInner {
                     tx_token.set_meta(meta);
 
                     // No fragmentation is required.
-                    tx_token.consume(total_len, |mut tx_buffer| {
+                    let sent = tx_token.consume(total_len, |mut tx_buffer| {
                         #[cfg(feature = "medium-ethernet")]
                         if matches!(self.caps.medium, Medium::Ethernet) {
                             emit_ethernet(&ip_repr, tx_buffer);
@@ -1399,7 +1417,7 @@ impl InterfaceInner {
                         emit_ip(&ip_repr, tx_buffer);
                     });
 
-                    Ok(())
+                    sent.ok_or(DispatchError::NoMemory)
                 }
             }
             // We don't support IPv6 fragmentation yet.
@@ -1414,7 +1432,7 @@ impl InterfaceInner {
                     Ok(())
                 } else {
                     tx_token.set_meta(meta);
-                    tx_token.consume(total_len, |mut tx_buffer| {
+                    let sent = tx_token.consume(total_len, |mut tx_buffer| {
                         #[cfg(feature = "medium-ethernet")]
                         if matches!(self.caps.medium, Medium::Ethernet) {
                             emit_ethernet(&ip_repr, tx_buffer);
@@ -1423,7 +1441,7 @@ impl InterfaceInner {
 
                         emit_ip(&ip_repr, tx_buffer);
                     });
-                    Ok(())
+                    sent.ok_or(DispatchError::NoMemory)
                 }
             }
         }
@@ -1436,6 +1454,8 @@ enum DispatchError {
     /// No route to dispatch this packet. Retrying won't help unless
     /// configuration is changed.
     NoRoute,
+    /// There was no memory for this packet.
+    NoMemory,
     /// We do have a route to dispatch this packet, but we haven't discovered
     /// the neighbor for it yet. Discovery has been initiated, dispatch
     /// should be retried later.

@@ -201,9 +201,9 @@ impl Interface {
                         };
 
                         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                        self.inner
-                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                            .unwrap();
+                        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                     }
                 }
                 #[cfg(feature = "proto-ipv6")]
@@ -217,9 +217,9 @@ impl Interface {
                         };
 
                         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                        self.inner
-                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                            .unwrap();
+                        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                     }
                 }
             }
@@ -249,9 +249,9 @@ impl Interface {
                         };
 
                         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                        self.inner
-                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                            .unwrap();
+                        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                     }
                 }
                 #[cfg(feature = "proto-ipv6")]
@@ -265,9 +265,9 @@ impl Interface {
                         };
 
                         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                        self.inner
-                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                            .unwrap();
+                        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                     }
                 }
             }
@@ -286,9 +286,9 @@ impl Interface {
                     // Send initial membership report
                     if let Some(tx_token) = device.transmit(self.inner.now) {
                         // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                        self.inner
-                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                            .unwrap();
+                        // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                            .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                         self.inner.multicast.igmp_report_state = IgmpReportState::Inactive;
                     }
                 }
@@ -317,14 +317,14 @@ impl Interface {
                             // Send initial membership report
                             if let Some(tx_token) = device.transmit(self.inner.now) {
                                 // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                                self.inner
+                                // Lost without memory, as it may be on the wire.
+ let _ = self.inner
                                     .dispatch_ip(
                                         tx_token,
                                         PacketMeta::default(),
                                         pkt,
                                         &mut self.fragmenter,
-                                    )
-                                    .unwrap();
+                                    );
 
                                 let next_timeout = (timeout + interval).max(self.inner.now);
                                 self.inner.multicast.igmp_report_state =
@@ -364,9 +364,9 @@ impl Interface {
                 if let Some(pkt) = self.inner.mldv2_report_packet(&records)
                     && let Some(tx_token) = device.transmit(self.inner.now)
                 {
-                    self.inner
-                        .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                        .unwrap();
+                    // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                        .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                 };
                 self.inner.multicast.mld_report_state = MldReportState::Inactive;
             }
@@ -376,9 +376,9 @@ impl Interface {
                     && let Some(tx_token) = device.transmit(self.inner.now)
                 {
                     // NOTE(unwrap): packet destination is multicast, which is always routable and doesn't require neighbor discovery.
-                    self.inner
-                        .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter)
-                        .unwrap();
+                    // Lost without memory, as it may be on the wire.
+ let _ = self.inner
+                        .dispatch_ip(tx_token, PacketMeta::default(), pkt, &mut self.fragmenter);
                 }
                 self.inner.multicast.mld_report_state = MldReportState::Inactive;
             }
