@@ -203,15 +203,15 @@ static void waited(const char *what, long since, long least, long most) {
 }
 static void on_alarm(int s) {}
 static void lingers(void) {
-    int p, c = full(-1, &p); long t = now_ms(); SHOW(close(c)); waited("without", t, 0, 400); close(p);
-    c = full(1, &p); t = now_ms(); SHOW(close(c)); waited("a second", t, 950, 1900); close(p);
+    int p, c = full(-1, &p); long t = now_ms(); SHOW(close(c)); waited("without", t, 0, 900); close(p);
+    c = full(1, &p); t = now_ms(); SHOW(close(c)); waited("a second", t, 950, 7000); close(p);
     c = full(8, &p); t = now_ms();
     if (fork() == 0) { static char data[65536]; close(c); ms(300); while (read(p, data, sizeof data) > 0); _exit(0); }
-    close(p); ms(100); SHOW(close(c)); waited("until it is read", t, 280, 5000); while (wait(0) > 0);
+    close(p); ms(100); SHOW(close(c)); waited("until it is read", t, 280, 7000); while (wait(0) > 0);
     struct sigaction sa = {.sa_handler = on_alarm}; sigaction(SIGALRM, &sa, 0); struct itimerval in = {{0, 0}, {0, 200000}};
-    c = full(8, &p); t = now_ms(); setitimer(ITIMER_REAL, &in, 0); SHOW(close(c)); waited("until a signal", t, 150, 2000); close(p);
-    t = now_ms(); if (fork() == 0) { full(8, &p); _exit(0); } while (wait(0) > 0); waited("an end does not wait", t, 0, 2000);
-    c = full(0, &p); t = now_ms(); SHOW(close(c)); waited("a reset", t, 0, 400); char b[8]; while (read(p, b, 8) > 0); printf("  %s\n", strerror(errno));
+    c = full(8, &p); t = now_ms(); setitimer(ITIMER_REAL, &in, 0); SHOW(close(c)); waited("until a signal", t, 150, 7000); close(p);
+    t = now_ms(); if (fork() == 0) { full(8, &p); _exit(0); } while (wait(0) > 0); waited("an end does not wait", t, 0, 7000);
+    c = full(0, &p); t = now_ms(); SHOW(close(c)); waited("a reset", t, 0, 900); char b[8]; while (read(p, b, 8) > 0); printf("  %s\n", strerror(errno));
 }
 
 static struct sockaddr_in four(const char *host, int port) { struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port)}; inet_pton(AF_INET, host, &a.sin_addr); return a; }

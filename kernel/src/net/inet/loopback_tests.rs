@@ -285,16 +285,21 @@ fn connections_do_not_stay_behind() {
 fn closing_waits_for_the_peer_when_told_to() {
     let seconds = |n: u32| [1u32.to_ne_bytes(), n.to_ne_bytes()].concat();
     let (server, name) = listener(Family::V4, 1);
-    // Little room, so that bytes stay behind.
-    let small = 4096i32.to_ne_bytes();
-    socket(&server)
-        .set_option(uapi::SOL_SOCKET, uapi::SO_RCVBUF, &small)
-        .unwrap();
     let full = |linger: u32| {
         let client = tcp_socket(Family::V4, O_NONBLOCK);
         let _ = socket(&client).connect(&client, &name);
         let peer = accept(&server).unwrap();
-        while client.write(&mut IoSource::kernel(&[7; 40_000])).is_ok() {}
+        // Until nothing moves any more.
+        let mut refused = 0;
+        while refused < 5 {
+            match client.write(&mut IoSource::kernel(&[7; 40_000])) {
+                Ok(_) => refused = 0,
+                Err(_) => {
+                    refused += 1;
+                    thread::sleep(std::time::Duration::from_millis(20));
+                }
+            }
+        }
         socket(&client)
             .set_option(uapi::SOL_SOCKET, uapi::SO_LINGER, &seconds(linger))
             .unwrap();

@@ -415,7 +415,42 @@ fn a_card_gets_a_lease_and_talks() {
     assert_eq!(got, Err(Errno::EPERM));
     filter::install(RuleSet::parse("default in allow\ndefault out allow").unwrap());
     groups(&mut pair);
+    marks(&mut pair);
     filter::start(true);
+}
+
+/// What TCP sends, a reset included, has the type of service that its socket was given.
+fn marks(pair: &mut Pair) {
+    let client = open(TcpSocket::new(Family::V4, OWNER));
+    socket(&client)
+        .set_option(0, uapi::IP_TOS, &0x48u32.to_ne_bytes())
+        .unwrap();
+    let _ = socket(&client).connect(&client, &name(PEER, 7010));
+    let seen = |pair: &Pair| -> Vec<u8> {
+        let frames = core::mem::take(&mut *pair.cable.to_peer.lock().unwrap());
+        let sound = frames.iter().filter_map(|f| parse_ip(f, 14));
+        sound
+            .filter(|h| h.protocol == IpProtocol::Tcp)
+            .map(|h| h.traffic_class)
+            .collect()
+    };
+    assert_eq!(seen(pair), [0x48]);
+    let mut listening = tcp::Socket::new(stream_buffer(), stream_buffer());
+    listening.listen(7011).unwrap();
+    let handle = pair.sockets.add(listening);
+    let other = open(TcpSocket::new(Family::V4, OWNER));
+    let _ = socket(&other).connect(&other, &name(PEER, 7011));
+    pair.until(|set| set.get::<tcp::Socket>(handle).may_send().then_some(()));
+    seen(pair);
+    let on = [1u32.to_ne_bytes(), 0u32.to_ne_bytes()].concat();
+    socket(&other)
+        .set_option(0, uapi::IP_TOS, &0x20u32.to_ne_bytes())
+        .unwrap();
+    socket(&other)
+        .set_option(uapi::SOL_SOCKET, uapi::SO_LINGER, &on)
+        .unwrap();
+    drop(other);
+    assert_eq!(seen(pair), [0x20]);
 }
 
 /// A socket joins a group: routers are told, it hears what comes and what is sent here.
