@@ -80,14 +80,14 @@ fn start(system: System, setting: &Setting) -> std::io::Result<Machine> {
     config.disks.push(disk);
     let mut machine = Machine::start(&config);
     machine.wait_for_prompt(60);
-    // Until the card has its address nothing gets out.
     let options = [
         setting.quick.then_some("-q"),
         setting.instructions.then_some("-i"),
     ];
     let options: Vec<&str> = options.into_iter().flatten().collect();
+    // Until the card has its address (10.0.2.0 in the kernel's byte order) nothing gets out.
     machine.send(&format!(
-        "exec /bin/bench {} -D /dev/vdb -H 10.0.2.2:{} serve\n",
+        "until grep -q 0002000A /proc/net/route; do sleep 0.1; done; exec /bin/bench {} -D /dev/vdb -H 10.0.2.2:{} serve\n",
         options.join(" "),
         setting.port
     ));
