@@ -257,7 +257,7 @@ impl Socket for UnixSocket {
         while src.remaining() > 0 {
             let len = src.remaining().min(STREAM_CHUNK);
             match self.put(&target, src, len, flags.nonblocking, &mut baggage) {
-                Ok(()) => sent += len,
+                Ok(n) => sent += n,
                 Err(_) if sent > 0 => break,
                 Err(e) => return Err(e),
             }

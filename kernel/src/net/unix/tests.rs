@@ -3,6 +3,7 @@
 use super::*;
 use crate::file::PollEvents;
 use crate::file::eventfd::EventFd;
+use crate::mm::pieces::in_pieces;
 
 const WAIT: MsgFlags = MsgFlags {
     peek: false,
@@ -189,4 +190,26 @@ fn files_come_with_their_bytes_and_a_long_chain_closes() {
         held = next;
     }
     drop(held);
+}
+
+#[test]
+fn a_stream_goes_on_where_memory_has_only_pages() {
+    let ends = |kind| {
+        let (a, b) = pair(kind, (1, 0, 0));
+        (Open::of(a), Open::of(b))
+    };
+    let (a, b) = ends(Kind::Stream);
+    let data: Vec<u8> = (0..90_000u32).map(|i| (i >> 3) as u8).collect();
+    let (mut sent, mut got) = (0, 0);
+    let mut buf = alloc::vec![0; data.len()];
+    while got < data.len() {
+        let end = data.len().min(sent + 30_000);
+        sent += in_pieces(|| a.send(&data[sent..end])).unwrap();
+        let mut dst = IoDest::kernel(&mut buf[got..]);
+        got += b.socket().receive(&b.0, &mut dst, NOW).unwrap().len;
+    }
+    assert!(buf == data);
+    // A datagram is whole or not sent.
+    let (a, _b) = ends(Kind::Datagram);
+    assert_eq!(in_pieces(|| a.send(&data[..8000])), Err(Errno::ENOBUFS));
 }

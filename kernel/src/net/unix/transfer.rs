@@ -13,6 +13,7 @@ use super::passing::Passed;
 use super::{Kind, UnixSocket};
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
+use crate::mm::PAGE_SIZE;
 use crate::sched::WaitError;
 use crate::security::capability::{CAP_SYS_ADMIN, CAP_SYS_RESOURCE};
 use crate::time::now_ns;
@@ -104,6 +105,8 @@ impl UnixSocket {
         Ok(())
     }
 
+    /// Queues a message of the next `len` bytes; of a page of them where a stream's are to go
+    /// and memory has no larger blocks. How many it has. ENOBUFS.
     pub(super) fn put(
         &self,
         target: &Arc<Endpoint>,
@@ -111,10 +114,15 @@ impl UnixSocket {
         len: usize,
         nonblocking: bool,
         baggage: &mut Baggage,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let limit = self.end.send_limit.load(SeqCst);
         let until = deadline(self.end.send_timeout.load(SeqCst));
         let mut bytes = Vec::new();
+        let has_block = bytes.try_reserve_exact(len).is_ok();
+        let len = match self.end.kind {
+            Kind::Stream if !has_block => len.min(PAGE_SIZE),
+            _ => len,
+        };
         bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
         bytes.resize(len, 0);
         src.get(&mut bytes)?;
@@ -132,7 +140,7 @@ impl UnixSocket {
             let open = || self.check_open(target);
             if target.inbox.put(limit, open, make)? {
                 target.readable.wake_all();
-                return Ok(());
+                return Ok(len);
             }
             if nonblocking {
                 return Err(Errno::EAGAIN);
