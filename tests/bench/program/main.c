@@ -141,6 +141,8 @@ void write_all(int fd, const void *buffer, size_t n) {
     for (size_t done = 0; done < n;) {
         ssize_t put = write(fd, (const char *)buffer + done, n - done);
         if (put < 0 && errno == EINTR) continue;
+        // Nothing taken and no reason told: not whatever failed last.
+        if (put == 0) errno = EIO;
         if (put <= 0) fail("write");
         done += (size_t)put;
     }
