@@ -416,7 +416,58 @@ fn a_card_gets_a_lease_and_talks() {
     filter::install(RuleSet::parse("default in allow\ndefault out allow").unwrap());
     groups(&mut pair);
     marks(&mut pair);
+    reports(&pair);
     filter::start(true);
+}
+
+/// What this machine itself finds wrong with a datagram: it is too long, or nobody is there.
+fn reports(pair: &Pair) {
+    let asks = open(DatagramSocket::new(Family::V4, Takes::Udp, OWNER));
+    for (option, value) in [(uapi::IP_RECVERR, 1u32), (uapi::IP_MTU_DISCOVER, 2)] {
+        let value = value.to_ne_bytes();
+        socket(&asks).set_option(0, option, &value).unwrap();
+    }
+    let to = name(PEER, 7012);
+    let send = |bytes: &[u8]| {
+        let with = Outgoing {
+            address: Some(&to),
+            ..Outgoing::default()
+        };
+        let mut src = IoSource::kernel(bytes);
+        socket(&asks).send(&asks, &mut src, MsgFlags::default(), with)
+    };
+    // Errno, origin, type, code and info of the oldest report, and the sender of the error.
+    let report = || {
+        let flags = MsgFlags {
+            errors: true,
+            ..MsgFlags::default()
+        };
+        let mut buf = [0; 16];
+        let got = socket(&asks).receive(&asks, &mut IoDest::kernel(&mut buf), flags)?;
+        assert!(got.is_error && got.address == to);
+        let (level, kind, data) = got.control.into_iter().next_back().unwrap();
+        assert_eq!((level, kind, data.len()), (0, uapi::IP_RECVERR, 32));
+        Ok::<_, Errno>((
+            data[0],
+            data[4],
+            data[5],
+            data[6],
+            data[8..10].to_vec(),
+            data[20..24].to_vec(),
+        ))
+    };
+    assert_eq!(send(&[0; 2000]), Err(Errno::EMSGSIZE));
+    let mtu = 1500u16.to_ne_bytes().to_vec();
+    assert_eq!(report(), Ok((90, 1, 0, 0, mtu, vec![0; 4])));
+    assert_eq!(report(), Err(Errno::EAGAIN));
+    // As when the neighbour did not answer.
+    pair.cable.to_peer.lock().unwrap().clear();
+    assert_eq!(send(b"hello"), Ok(5));
+    let frame = pair.cable.to_peer.lock().unwrap().pop_back().unwrap();
+    pair.netif.unreachable(&Packet::from_vec(frame));
+    let own = OURS.octets().to_vec();
+    assert_eq!(report(), Ok((113, 2, 3, 1, vec![0; 2], own)));
+    assert_eq!(report(), Err(Errno::EAGAIN));
 }
 
 /// What TCP sends, a reset included, has the type of service that its socket was given.
