@@ -110,6 +110,17 @@ impl<T> Fifo<T> {
         self.pieces.front_mut()?.front_mut()
     }
 
+    /// Element number `at`, to change.
+    pub fn get_mut(&mut self, mut at: usize) -> Option<&mut T> {
+        for piece in &mut self.pieces {
+            match piece.get_mut(at) {
+                Some(_) => return piece.get_mut(at),
+                None => at -= piece.len(),
+            }
+        }
+        None
+    }
+
     /// Takes the first element.
     pub fn pop_front(&mut self) -> Option<T> {
         let piece = self.pieces.front_mut()?;
@@ -167,6 +178,9 @@ mod tests {
             assert_eq!(fifo.len() as u64, next - first);
             assert_eq!(fifo.is_empty(), next == first);
             assert_eq!(fifo.front().is_none(), next == first);
+            let at = turn as usize * 31;
+            let seen = fifo.get_mut(at).map(|e| e[0]);
+            assert_eq!(seen, (at < fifo.len()).then_some(first + at as u64));
             assert!(fifo.iter().map(|e| e[0]).eq(first..next));
         }
         assert!(fifo.into_iter().map(|e| e[0]).eq(first..next));

@@ -442,13 +442,22 @@ impl NetDevice for VirtioNet {
         if nr_buffers > 1 {
             // Longer than a page: joined in the heap.
             let mut bytes = Vec::new();
-            bytes.extend_from_slice(header.get(self.header..)?);
+            let first = header.get(self.header..)?;
+            let mut fits = bytes.try_reserve(first.len()).is_ok();
+            if fits {
+                bytes.extend_from_slice(first);
+            }
             for _ in 1..nr_buffers {
                 let (page, written) = self.take(&mut rx)?;
                 let more = Packet::from_frame(page, 0, written);
-                if bytes.try_reserve(written).is_ok() {
+                fits &= bytes.try_reserve(written).is_ok();
+                if fits {
                     bytes.extend_from_slice(more.bytes());
                 }
+            }
+            if !fits {
+                // Lost, as on the wire: an empty frame is for nobody.
+                bytes.clear();
             }
             packet = Packet::from_vec(bytes);
         } else {

@@ -1,7 +1,6 @@
 //! What the stack keeps of one connection: the smoltcp socket in a set of its own, and what
 //! sockets, waiters and `poll` look at without the stack's lock.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use core::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst,
@@ -13,6 +12,7 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 
 use super::Netif;
 use crate::error::Errno;
+use crate::net::fifo::Fifo;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 
@@ -265,7 +265,7 @@ pub struct Listener {
     pub traffic_classes: (AtomicU8, AtomicU8),
     /// Whose it is.
     pub holder: Holder,
-    queue: SpinLock<VecDeque<Accepted>>,
+    queue: SpinLock<Fifo<Accepted>>,
     nr_queued: AtomicUsize,
     closed: AtomicBool,
     /// Woken when a connection waits.
@@ -294,7 +294,7 @@ impl Listener {
             max_segment,
             defer_seconds: AtomicU32::new(0),
             traffic_classes: (AtomicU8::new(0), AtomicU8::new(0)),
-            queue: SpinLock::new(Rank::Object, VecDeque::new()),
+            queue: SpinLock::new(Rank::Object, Fifo::new()),
             nr_queued: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             holder: Holder::default(),
@@ -331,10 +331,10 @@ impl Listener {
     /// Queues an established connection; gives it back when nobody listens any more.
     pub fn push(&self, accepted: Accepted) -> core::result::Result<(), Accepted> {
         let mut queue = self.queue.lock();
-        if self.closed.load(SeqCst) || queue.try_reserve(1).is_err() {
+        if self.closed.load(SeqCst) {
             return Err(accepted);
         }
-        queue.push_back(accepted);
+        queue.push_back(accepted)?;
         self.nr_queued.store(queue.len(), SeqCst);
         drop(queue);
         self.readers.wake_all();
@@ -348,7 +348,7 @@ impl Listener {
         accepted
     }
     /// Listens no more; what waited is to be reset by the caller.
-    pub fn close(&self) -> VecDeque<Accepted> {
+    pub fn close(&self) -> Fifo<Accepted> {
         let mut queue = self.queue.lock();
         self.closed.store(true, SeqCst);
         self.nr_queued.store(0, SeqCst);

@@ -112,6 +112,9 @@ impl Reassembly {
         if !is_sound {
             return None;
         }
+        let mut payload = Vec::new();
+        payload.try_reserve_exact(len).ok()?;
+        payload.extend_from_slice(piece.payload);
         self.expire(now);
         while self.bytes + len > MAX_BYTES
             || self.all.len() >= MAX_COLLECTIONS && !self.all.contains_key(&piece.key)
@@ -150,7 +153,7 @@ impl Reassembly {
         if start == 0 {
             c.header = piece.header;
         }
-        c.pieces.insert(start, piece.payload.to_vec());
+        c.pieces.insert(start, payload);
         c.bytes += len;
         self.bytes += len;
         if c.total != Some(c.bytes) {

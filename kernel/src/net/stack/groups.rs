@@ -88,13 +88,18 @@ impl Netif {
         if self.is_loopback() {
             return self.send_packet(packet, cut);
         }
-        let copy = (loops && self.is_member(headers.to)).then(|| ip.to_vec());
+        // It may be lost on this way, as on others.
+        let copy = (loops && self.is_member(headers.to)).then(|| Packet::in_heap(ip.len()));
+        let copy = copy.and_then(core::result::Result::ok).map(|mut copy| {
+            copy.bytes_mut().copy_from_slice(ip);
+            copy
+        });
         // A hop limit of 0 stays here (RFC 1112, 6.1).
         if headers.hops > 0 {
             self.send_packet(packet, cut)?;
         }
         if let Some(copy) = copy {
-            self.deliver_datagram(&headers, &copy, true);
+            self.deliver_datagram(&headers, copy.bytes(), true);
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use smoltcp::wire::{IpAddress, IpEndpoint};
 use super::errors::{Origin, Report};
 use super::flow::Holder;
 use crate::error::Errno;
+use crate::net::fifo::Fifo;
 use crate::sched::WaitQueue;
 use crate::sync::{Rank, SpinLock};
 
@@ -170,7 +171,7 @@ pub struct Receiver {
     pub reports: Reports,
     /// Whose it is.
     pub holder: Holder,
-    queue: SpinLock<VecDeque<Datagram>>,
+    queue: SpinLock<Fifo<Datagram>>,
     /// Bytes that wait, with what keeping them costs.
     used: AtomicUsize,
     nr: AtomicUsize,
@@ -211,7 +212,7 @@ impl Receiver {
                 },
             ),
             reports: Reports::new(),
-            queue: SpinLock::new(Rank::Object, VecDeque::new()),
+            queue: SpinLock::new(Rank::Object, Fifo::new()),
             used: AtomicUsize::new(0),
             nr: AtomicUsize::new(0),
             limit: AtomicUsize::new(limit),
@@ -230,10 +231,10 @@ impl Receiver {
             return;
         }
         let mut queue = self.queue.lock();
-        if queue.try_reserve(1).is_err() {
+        if queue.push_back(datagram).is_err() {
+            self.dropped.fetch_add(1, SeqCst);
             return;
         }
-        queue.push_back(datagram);
         self.used.fetch_add(cost, SeqCst);
         self.nr.store(queue.len(), SeqCst);
         drop(queue);
@@ -249,9 +250,13 @@ impl Receiver {
     }
     /// Puts a datagram back that was only looked at.
     pub fn unpop(&self, datagram: Datagram) {
+        let cost = datagram.bytes.len() + OVERHEAD;
         let mut queue = self.queue.lock();
-        self.used.fetch_add(datagram.bytes.len() + OVERHEAD, SeqCst);
-        queue.push_front(datagram);
+        if queue.push_front(datagram).is_err() {
+            self.dropped.fetch_add(1, SeqCst);
+            return;
+        }
+        self.used.fetch_add(cost, SeqCst);
         self.nr.store(queue.len(), SeqCst);
         drop(queue);
         // Somebody else may have found none meanwhile.

@@ -196,6 +196,13 @@ impl Shard {
     }
 }
 
+/// A set with memory for one socket.
+fn set_of_one() -> Option<SocketSet<'static>> {
+    let mut place = Vec::new();
+    place.try_reserve_exact(1).ok()?;
+    Some(SocketSet::new(place))
+}
+
 impl State {
     /// A TCP segment, or a packet that nobody wanted and smoltcp answers.
     fn take(&mut self, netif: &Arc<Netif>, shard: &Shard, headers: Headers, packet: Packet) {
@@ -235,11 +242,15 @@ impl State {
             self.ingest(packet, None);
             return;
         };
-        if !listener.queue_has_room() || !self.make_room(netif, shard, &listener) {
-            // The peer tries again (man 2 listen).
+        let set = match listener.queue_has_room() && self.make_room(netif, shard, &listener) {
+            true => set_of_one(),
+            false => None,
+        };
+        let Some(set) = set.filter(|_| self.embryos.try_reserve(1).is_ok()) else {
+            // No room, or no memory. The peer tries again (man 2 listen).
             count(&netif.counters.rx_dropped, 1);
             return;
-        }
+        };
         let limits = flow::buffers(listener.buffers, netif.nr_flows());
         let mut socket = super::new_tcp(limits);
         if socket.listen(key.local).is_err() {
@@ -251,7 +262,8 @@ impl State {
         let status = Status::new(Arc::new(WaitQueue::new()), Arc::new(WaitQueue::new()));
         let class = listener.traffic_class(key.local.addr);
         status.traffic_class.store(class, Ordering::SeqCst);
-        let id = self.add(netif, shard, socket, key, Stage::Embryo(listener), status);
+        let stage = Stage::Embryo(listener);
+        let id = self.add(netif, shard, (set, socket), key, stage, status);
         self.embryos.push_back(id);
         self.ingest(packet, Some(id));
         self.service(netif, shard, id, Errno::ECONNRESET);
@@ -300,7 +312,8 @@ impl State {
         {
             self.embryos.pop_front();
         }
-        if self.embryos.len() > 8192 {
+        // Those that are over go when their memory is wanted.
+        if self.embryos.len() > 8192 || self.embryos.try_reserve(1).is_err() {
             let flows = &self.flows;
             self.embryos.retain(|id| is_embryo(flows, id));
         }
@@ -326,12 +339,11 @@ impl State {
         &mut self,
         netif: &Netif,
         shard: &Shard,
-        socket: tcp::Socket<'static>,
+        (mut set, socket): (SocketSet<'static>, tcp::Socket<'static>),
         key: FlowKey,
         stage: Stage,
         status: Arc<Status>,
     ) -> FlowId {
-        let mut set = SocketSet::new(Vec::with_capacity(1));
         let handle = set.add(socket);
         let id = self.next_id * netif.shards.len() as u64 + shard.index as u64;
         self.next_id += 1;
@@ -441,10 +453,9 @@ impl State {
         let in_time_wait = socket.state() == tcp::State::TimeWait;
         let mut deadline = match self.iface.poll_at(now, &flow.set) {
             Some(at) if at > now => Some((at.total_micros() as u64).saturating_mul(1000)),
-            Some(_) if self.port.blocked => {
-                if !self.blocked.contains(&id) {
-                    self.blocked.push(id);
-                }
+            Some(_) if self.port.blocked && self.blocked.contains(&id) => None,
+            Some(_) if self.port.blocked && self.blocked.try_reserve(1).is_ok() => {
+                self.blocked.push(id);
                 None
             }
             // Shortly: nobody spins.
@@ -576,10 +587,11 @@ impl State {
         {
             return Err(Errno::EADDRINUSE);
         }
+        let set = set_of_one().ok_or(Errno::ENOBUFS)?;
         socket
             .connect(self.iface.context(), key.remote, key.local)
             .map_err(|_| Errno::EADDRNOTAVAIL)?;
-        let id = self.add(netif, shard, socket, key, Stage::Owned, status);
+        let id = self.add(netif, shard, (set, socket), key, Stage::Owned, status);
         self.service(netif, shard, id, Errno::ETIMEDOUT);
         Ok(id)
     }

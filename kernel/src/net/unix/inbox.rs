@@ -3,7 +3,6 @@
 //! The messages are guarded by a sleeping mutex, which may be held across user copies; how
 //! much there is stands in an atomic beside it, so that waiters and `poll` look without it.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -11,8 +10,9 @@ use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use super::Kind;
 use super::address::Name;
 use super::passing::Passed;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::file::OpenFile;
+use crate::net::fifo::Fifo;
 use crate::sched::Mutex;
 use crate::vm::IoDest;
 
@@ -64,7 +64,7 @@ pub struct How {
 
 #[derive(Default)]
 pub struct Inbox {
-    messages: Mutex<VecDeque<Message>>,
+    messages: Mutex<Fifo<Message>>,
     /// What the messages cost.
     used: AtomicUsize,
 }
@@ -96,12 +96,13 @@ impl Inbox {
         if !self.has_room(limit) {
             return Ok(false);
         }
-        messages
-            .try_reserve(1)
-            .map_err(|_| crate::error::Errno::ENOBUFS)?;
+        if !messages.reserve() {
+            return Err(Errno::ENOBUFS);
+        }
         let message = make()?;
         self.used.fetch_add(message.cost(), SeqCst);
-        messages.push_back(message);
+        // There is room.
+        let _ = messages.push_back(message);
         Ok(true)
     }
     /// Takes everything out: the owner is gone. True if there was something.
@@ -142,7 +143,7 @@ impl Inbox {
 
     fn take_stream(
         &self,
-        messages: &mut VecDeque<Message>,
+        messages: &mut Fifo<Message>,
         dst: &mut IoDest<'_>,
         how: How,
         taken: &mut Taken,
@@ -184,7 +185,7 @@ impl Inbox {
 
     fn take_message(
         &self,
-        messages: &mut VecDeque<Message>,
+        messages: &mut Fifo<Message>,
         dst: &mut IoDest<'_>,
         how: How,
         taken: &mut Taken,

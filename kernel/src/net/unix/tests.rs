@@ -67,6 +67,44 @@ fn name(text: &str) -> Vec<u8> {
     [&[1, 0, 0], text.as_bytes()].concat()
 }
 
+/// What is sent waits in pieces of a page each, where memory has no larger blocks.
+#[test]
+fn bytes_and_messages_wait_in_pieces() {
+    use crate::mm::pieces::in_pieces;
+    let (a, b) = (Open::new(Kind::Datagram), Open::new(Kind::Datagram));
+    a.socket().bind(&name("pieces")).unwrap();
+    let to = || Outgoing {
+        address: Some(b"\x01\x00\x00pieces"),
+        ..Outgoing::default()
+    };
+    let nr = in_pieces(|| {
+        (0..2000u32)
+            .take_while(|i| b.send_with(&i.to_ne_bytes(), to()).is_ok())
+            .count()
+    });
+    assert!(nr > 1000, "{nr} messages found room");
+    for i in 0..nr as u32 {
+        assert_eq!(a.text().unwrap(), i.to_ne_bytes());
+    }
+    let server = Open::new(Kind::Stream);
+    server.socket().bind(&name("stream of pieces")).unwrap();
+    server.socket().listen(1).unwrap();
+    let client = Open::new(Kind::Stream);
+    client.connect(&name("stream of pieces")).unwrap();
+    let peer = server.accept().unwrap();
+    let data: Vec<u8> = (0..100_000u32).map(|i| (i >> 5) as u8).collect();
+    assert_eq!(in_pieces(|| client.send(&data)), Ok(data.len()));
+    let mut got = alloc::vec![0; data.len()];
+    let flags = MsgFlags {
+        wait_all: true,
+        ..NOW
+    };
+    let mut dst = IoDest::kernel(&mut got);
+    let received = peer.socket().receive(&peer.0, &mut dst, flags).unwrap();
+    assert_eq!(received.len, data.len());
+    assert!(got == data);
+}
+
 #[test]
 fn a_connection_from_listen_to_end() {
     let at = name("connection");

@@ -217,7 +217,7 @@ impl UnixSocket {
         server.set_link(Link::Peer(self.end.clone()));
         let added = match &mut *listener.link.lock() {
             Link::Listening { backlog, pending } if !listener.is_shut(SHUT_READ) => {
-                if pending.len() > *backlog {
+                if pending.len() > *backlog || pending.try_reserve(1).is_err() {
                     Ok(false)
                 } else {
                     pending.push_back(server.clone());
