@@ -28,6 +28,8 @@ pub mod groups;
 mod lease_tests;
 mod link;
 mod neighbour;
+#[cfg(test)]
+mod pieces_tests;
 mod port;
 mod receiver;
 mod shard;

@@ -17,6 +17,7 @@ use super::*;
 use crate::abi::net as uapi;
 use crate::error::Errno;
 use crate::file::{File, OpenFile};
+use crate::mm::pieces::in_pieces;
 use crate::net::device::{Offloads, Packet};
 use crate::net::filter;
 use crate::net::inet::datagram::DatagramSocket;
@@ -112,16 +113,16 @@ impl phy::Device for PeerEnd {
 }
 
 /// The interface under test and the other end.
-struct Pair {
-    netif: Arc<Netif>,
+pub(super) struct Pair {
+    pub(super) netif: Arc<Netif>,
     cable: Arc<Cable>,
     peer: Box<Interface>,
     end: PeerEnd,
-    sockets: SocketSet<'static>,
+    pub(super) sockets: SocketSet<'static>,
 }
 
 impl Pair {
-    fn new() -> Pair {
+    pub(super) fn new() -> Pair {
         start_once();
         let cable = Arc::new(Cable::default());
         let netif = attach(Arc::new(Card(cable.clone()))).unwrap();
@@ -142,12 +143,31 @@ impl Pair {
     }
 
     /// Lets both ends work until `ready`, or panics.
-    fn until<R>(&mut self, mut ready: impl FnMut(&mut SocketSet<'static>) -> Option<R>) -> R {
+    pub(super) fn until<R>(
+        &mut self,
+        ready: impl FnMut(&mut SocketSet<'static>) -> Option<R>,
+    ) -> R {
+        self.work_until(|netif| netif.work(), ready)
+    }
+
+    /// As [`Pair::until`], with this machine's memory in pieces.
+    pub(super) fn until_in_pieces<R>(
+        &mut self,
+        ready: impl FnMut(&mut SocketSet<'static>) -> Option<R>,
+    ) -> R {
+        self.work_until(|netif| in_pieces(|| netif.work()), ready)
+    }
+
+    fn work_until<R>(
+        &mut self,
+        work: impl Fn(&Arc<Netif>),
+        mut ready: impl FnMut(&mut SocketSet<'static>) -> Option<R>,
+    ) -> R {
         for _ in 0..20_000 {
             self.answer_dhcp();
             let now = instant(now_ns());
             self.peer.poll(now, &mut self.end, &mut self.sockets);
-            self.netif.work();
+            work(&self.netif);
             if let Some(r) = ready(&mut self.sockets) {
                 return r;
             }
@@ -257,7 +277,7 @@ fn advertisement() -> Vec<u8> {
     out
 }
 
-fn name(addr: Ipv4Address, port: u16) -> Vec<u8> {
+pub(super) fn name(addr: Ipv4Address, port: u16) -> Vec<u8> {
     write_name(
         Family::V4,
         Name {
@@ -268,13 +288,13 @@ fn name(addr: Ipv4Address, port: u16) -> Vec<u8> {
     )
 }
 
-const OWNER: Owner = Owner { uid: 0 };
+pub(super) const OWNER: Owner = Owner { uid: 0 };
 
-fn open(file: Arc<dyn File>) -> Arc<OpenFile> {
+pub(super) fn open(file: Arc<dyn File>) -> Arc<OpenFile> {
     OpenFile::new(file, crate::abi::O_RDWR | crate::abi::O_NONBLOCK)
 }
 
-fn socket(of: &OpenFile) -> &dyn Socket {
+pub(super) fn socket(of: &OpenFile) -> &dyn Socket {
     of_file(&*of.file).unwrap()
 }
 
