@@ -1,5 +1,5 @@
-//! A connection through a card on a machine whose memory has single pages and no larger blocks,
-//! as page cache leaves it.
+//! Connections through a card on a machine in trouble: its memory has single pages and no larger
+//! blocks, as page cache leaves it, or it stood still for a while.
 
 use smoltcp::socket::tcp;
 
@@ -84,6 +84,47 @@ fn a_connection_goes_on_in_pieces() {
     assert!(got == data);
     assert!(arrived == data);
     assert_eq!(lost() - before, 0);
+    drop(client);
+    take_down();
+    filter::start(true);
+}
+
+/// The machine stood still for longer than the retransmission timer takes; an acknowledgement
+/// came meanwhile. Nothing is sent again.
+#[test]
+fn acknowledgements_count_before_timers() {
+    let _alone = RULES.lock().unwrap();
+    filter::start(false);
+    take_down();
+    let mut pair = Pair::new();
+    let netif = pair.netif.clone();
+    config::bring_up(&netif);
+    pair.until(|_| netif.config().has(OURS.into()).then_some(()));
+    let buffer = || tcp::SocketBuffer::new(20_000);
+    let mut listening = tcp::Socket::new(buffer(), buffer());
+    listening.listen(7101).unwrap();
+    let handle = pair.sockets.add(listening);
+    let client = open(TcpSocket::new(Family::V4, OWNER));
+    let connected = socket(&client).connect(&client, &name(PEER, 7101));
+    assert_eq!(connected, Err(Errno::EINPROGRESS));
+    pair.until(|set| set.get::<tcp::Socket>(handle).may_send().then_some(()));
+
+    let data = [5; 1000];
+    assert_eq!(client.write(&mut IoSource::kernel(&data)), Ok(data.len()));
+    let shard = netif.shards.iter().find(|s| !s.keys.lock().is_empty());
+    let shard = shard.unwrap();
+    let id = *shard.keys.lock().values().next().unwrap();
+    // Nobody gets at the connection until the timer is long due.
+    let state = shard.state.lock();
+    let start = std::time::Instant::now();
+    pair.until(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        (start.elapsed().as_millis() > 1500).then_some(())
+    });
+    drop(state);
+    let done = || netif.see_tcp(id, |s| (s.send_queue(), s.info(1500).counts.resent));
+    pair.until(|_| done().is_ok_and(|(left, _)| left == 0).then_some(()));
+    assert_eq!(done(), Ok((0, 0)));
     drop(client);
     take_down();
     filter::start(true);

@@ -143,6 +143,9 @@ impl Shard {
             let Some(mut state) = self.state.try_lock() else {
                 return;
             };
+            // What came is taken in first: after a pause of the machine an acknowledgement and
+            // the timer that waited for it are both there.
+            self.take_in(netif, &mut state);
             if self.due.swap(false, Ordering::SeqCst) {
                 state.expire(netif, self);
             }
@@ -150,8 +153,8 @@ impl Shard {
         }
     }
 
-    /// The end of every piece of work: packets that wait, the device's doorbell, the timer.
-    fn finish(&self, netif: &Arc<Netif>, state: &mut State) {
+    /// Takes packets in that wait; how many more may be.
+    fn take_in(&self, netif: &Arc<Netif>, state: &mut State) -> usize {
         let mut left = BUDGET;
         while left > 0 {
             let Some((headers, packet)) = self.inbox.lock().pop_front() else {
@@ -160,6 +163,12 @@ impl Shard {
             state.take(netif, self, headers, packet);
             left -= 1;
         }
+        left
+    }
+
+    /// The end of every piece of work: packets that wait, the device's doorbell, the timer.
+    fn finish(&self, netif: &Arc<Netif>, state: &mut State) {
+        let mut left = self.take_in(netif, state);
         if netif.is_loopback() {
             while let Some(packet) = state.port.local.pop_front() {
                 count(&netif.counters.rx_packets, 1);
