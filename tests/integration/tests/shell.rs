@@ -50,17 +50,24 @@ fn pipes_carry_any_amount_between_several_programs() {
     assert_eq!(m.ok("yes | head -n 3"), "y\ny\ny\n");
 }
 
+/// A shell's test for having the terminal: keys typed earlier would go to who had it before.
+const IN_FRONT: &str = "read -r pid name state parent group session tty front rest \
+                        < /proc/self/stat && [ $group = $front ]";
+
 #[test]
 fn ctrl_c_ends_the_foreground_job_only() {
     let mut m = Machine::boot(&Config::default());
-    m.send("sleep 1000; echo status=$?\n");
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    let once = format!("until {IN_FRONT}; do :; done; echo in front");
+    m.send(&format!(
+        "sh -c '{once}; exec sleep 1000'; echo status=$?\n"
+    ));
+    m.expect("in front\r\n", 20);
     m.send("\x03");
     m.wait_for_prompt(10);
     assert_eq!(m.run("echo alive").text, "alive\n");
     // A program that reads the terminal is interrupted as well.
-    m.send("cat\n");
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    m.send(&format!("sh -c '{once}; exec cat'\n"));
+    m.expect("in front\r\n", 20);
     m.send("typed\n");
     m.expect("typed\r\ntyped", 10);
     m.send("\x04");
@@ -70,19 +77,20 @@ fn ctrl_c_ends_the_foreground_job_only() {
 #[test]
 fn jobs_stop_continue_and_end() {
     let mut m = Machine::boot(&Config::default());
-    m.send("sleep 1000\n");
-    std::thread::sleep(std::time::Duration::from_millis(800));
+    let job = format!("while :; do {IN_FRONT} && echo in front; sleep 0.1; done");
+    m.send(&format!("sh -c '{job}'\n"));
+    m.expect("in front\r\n", 20);
     m.send("\x1a");
     m.wait_for_prompt(10);
     let jobs = m.ok("jobs");
     assert!(
-        jobs.contains("Stopped") && jobs.contains("sleep 1000"),
+        jobs.contains("Stopped") && jobs.contains("sleep 0.1"),
         "{jobs}"
     );
     m.ok("bg");
     assert!(m.ok("jobs").contains("Running"), "bg continues the job");
     m.send("fg\n");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    m.expect("in front\r\n", 20);
     m.send("\x03");
     m.wait_for_prompt(10);
     assert_eq!(m.ok("jobs").trim(), "");

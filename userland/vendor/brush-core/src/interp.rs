@@ -650,6 +650,15 @@ async fn wait_for_pipeline_processes_and_update_status(
                     if shell.options().interactive && u8::from(result.exit_code) == 130 {
                         crate::tasks::request_interrupt();
                     }
+                    // A script ends with the command that the user interrupted; a command that
+                    // made something else of the signal (an editor, a pager) goes on, and so
+                    // does its script.
+                    if !shell.options().interactive
+                        && crate::tasks::take_shared_interrupt()
+                        && !shell.handles_interrupt()
+                    {
+                        crate::tasks::request_interrupt();
+                    }
                 }
                 shell.set_last_exit_status(result.exit_code.into());
                 shell

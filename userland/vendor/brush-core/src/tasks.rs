@@ -25,6 +25,19 @@ pub fn take_interrupt() -> bool {
     INTERRUPT.swap(false, Ordering::Relaxed)
 }
 
+/// Set when SIGINT came to the shell and ended the command that it was waiting for.
+static SHARED_INTERRUPT: AtomicBool = AtomicBool::new(false);
+
+/// SIGINT came to the shell and ended the command that it was waiting for.
+pub(crate) fn note_shared_interrupt() {
+    SHARED_INTERRUPT.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`note_shared_interrupt`] was called since this was last asked.
+pub(crate) fn take_shared_interrupt() -> bool {
+    SHARED_INTERRUPT.swap(false, Ordering::Relaxed)
+}
+
 /// Ids of background jobs that are no processes start here: above any process id of Linux
 /// (`PID_MAX_LIMIT` is 4194304).
 const FIRST_ID: i32 = 1 << 23;
@@ -188,6 +201,12 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Whether the shell has a trap for SIGINT, or ignores it.
+    pub(crate) fn handles_interrupt(&self) -> bool {
+        let interrupt = TrapSignal::Signal(sys::signal::Signal::SIGINT);
+        self.traps().iter_handlers().any(|(signal, _)| signal == interrupt)
     }
 
     /// Whether the code of this shell has been asked to stop; if so, the result with which it is

@@ -11,7 +11,7 @@ pub use crate::sys::stubs::resource;
 /// Signal processing utilities
 pub mod signal {
     pub(crate) use crate::sys::stubs::signal::*;
-    pub(crate) use tokio::signal::ctrl_c as await_ctrl_c;
+    pub(crate) use tokio::signal::ctrl_c as int_signal_listener;
 }
 
 pub use crate::sys::stubs::terminal;
