@@ -187,6 +187,9 @@ fn nr_shards() -> usize {
 
 /// Makes an interface for a device, named by its kind, and starts its worker.
 pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
+    // One after the other: an interface's number is its place.
+    static ATTACHING: Mutex<()> = Mutex::new(());
+    let guard = ATTACHING.lock();
     let nr = NETIFS.lock().len() as u32;
     let name = match device.mac() {
         Some(_) => alloc::format!("eth{}", nr.saturating_sub(1)),
@@ -237,6 +240,7 @@ pub fn attach(device: Arc<dyn NetDevice>) -> Result<Arc<Netif>> {
         }
     })?;
     NETIFS.lock().push(netif.clone());
+    drop(guard);
     // What came before there was a worker to tell.
     netif.kick();
     Ok(netif)
