@@ -416,7 +416,7 @@ fn a_connected_datagram_socket_hears_of_closed_ports() {
     socket(&gone).bind(&local(Family::V4, 0)).unwrap();
     let to = socket(&gone).local_address().unwrap();
     drop(gone);
-    let a = datagram_socket(Takes::Udp, O_NONBLOCK);
+    let a = datagram_socket(Takes::Udp, 0);
     socket(&a).connect(&a, &to).unwrap();
     assert_eq!(a.write(&mut IoSource::kernel(b"x")), Ok(1));
     let mut buf = [0; 4];
@@ -426,7 +426,7 @@ fn a_connected_datagram_socket_hears_of_closed_ports() {
 
 #[test]
 fn echo_requests_are_answered() {
-    let a = datagram_socket(Takes::Ping, O_NONBLOCK);
+    let a = datagram_socket(Takes::Ping, 0);
     let mut request = vec![8, 0, 0, 0, 0, 0, 0, 7];
     request.extend_from_slice(b"payload");
     let to = local(Family::V4, 0);
