@@ -19,7 +19,6 @@ use crate::vm::{IoDest, IoSource};
 fn a_connection_goes_on_in_pieces() {
     let _alone = RULES.lock().unwrap();
     filter::start(false);
-    take_down();
     let mut pair = Pair::new();
     let netif = pair.netif.clone();
     config::bring_up(&netif);
@@ -85,7 +84,6 @@ fn a_connection_goes_on_in_pieces() {
     assert!(arrived == data);
     assert_eq!(lost() - before, 0);
     drop(client);
-    take_down();
     filter::start(true);
 }
 
@@ -95,7 +93,6 @@ fn a_connection_goes_on_in_pieces() {
 fn acknowledgements_count_before_timers() {
     let _alone = RULES.lock().unwrap();
     filter::start(false);
-    take_down();
     let mut pair = Pair::new();
     let netif = pair.netif.clone();
     config::bring_up(&netif);
@@ -126,14 +123,5 @@ fn acknowledgements_count_before_timers() {
     pair.until(|_| done().is_ok_and(|(left, _)| left == 0).then_some(()));
     assert_eq!(done(), Ok((0, 0)));
     drop(client);
-    take_down();
     filter::start(true);
-}
-
-/// Takes the addresses of other tests' cards away: all have the same one.
-fn take_down() {
-    for netif in netifs().iter().filter(|n| n.config().has(OURS.into())) {
-        config::set_dhcp(netif, false);
-        netif.set_config(config::Config::default());
-    }
 }
