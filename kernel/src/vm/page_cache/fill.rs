@@ -54,29 +54,23 @@ impl PageCache {
     /// The page at `index`, read in alone if need be. EIO and what else the source answers;
     /// ENOMEM. A page past the end is zeros, and not kept.
     pub fn get(&self, index: u64) -> Result<FrameRef> {
-        match self.get_with(
-            index,
-            Use::Counts,
-            |_| Span::only(index, 1),
-            |_| None,
-            || {},
-        )? {
+        match self.get_alone(index)? {
             Some(page) => Ok(page),
             None => Ok(reclaim::alloc_zeroed_frame()?),
         }
+    }
+
+    /// The page at `index`, read in alone if need be; `None` past the end.
+    fn get_alone(&self, index: u64) -> Result<Option<FrameRef>> {
+        let alone = |_: &PageCache| Span::only(index, 1);
+        self.get_with(index, Use::Counts, alone, |_| None, || {})
     }
 
     /// As [`PageCache::get`] for who is about to grow the file over the page, and holds the
     /// lock that keeps its size: a page past the end is zeros, and kept.
     pub(super) fn get_for_write(&self, index: u64) -> Result<FrameRef> {
         loop {
-            if let Some(page) = self.get_with(
-                index,
-                Use::Counts,
-                |_| Span::only(index, 1),
-                |_| None,
-                || {},
-            )? {
+            if let Some(page) = self.get_alone(index)? {
                 return Ok(page);
             }
             let frame = reclaim::alloc_zeroed_frame()?;

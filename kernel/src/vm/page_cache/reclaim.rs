@@ -74,19 +74,26 @@ fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<Frame
 /// Frees some memory: clean pages, dirty ones by way of the flusher, or a victim's. Fails when
 /// there is nothing to free, or the caller is to die. May sleep.
 pub fn make_room() -> Result<(), OutOfMemory> {
-    // Names and inodes give back the same share as caches do of their pages.
-    let cached = NR_CACHED.load(Ordering::Relaxed);
-    let freed = reclaim(BATCH);
-    if freed > 0 {
+    if free_clean() > 0 {
         frame::resume_reclaim();
-        shrink::want(freed, cached);
-        writeback::poke();
         return Ok(());
     }
     if free_by_flusher() {
         return Ok(());
     }
     oom::relieve()
+}
+
+/// Frees a batch of clean pages, how many; names and inodes are to give back the same share as
+/// caches did of their pages.
+fn free_clean() -> usize {
+    let cached = NR_CACHED.load(Ordering::Relaxed);
+    let freed = reclaim(BATCH);
+    if freed > 0 {
+        shrink::want(freed, cached);
+        writeback::poke();
+    }
+    freed
 }
 
 /// Lets the flusher clean pages and drop objects, and frees what it cleaned; whether that
@@ -116,12 +123,8 @@ fn run_reclaimer() {
             if frame::is_replenished() {
                 break true;
             }
-            let cached = NR_CACHED.load(Ordering::Relaxed);
-            let n = reclaim(BATCH);
-            if n > 0 {
-                shrink::want(n, cached);
-                writeback::poke();
-            } else if !free_by_flusher() {
+            let n = free_clean();
+            if n == 0 && !free_by_flusher() {
                 break false;
             }
             freed += n;
