@@ -3,7 +3,7 @@
 
 use smoltcp::socket::tcp;
 
-use super::wire_tests::{OURS, OWNER, PEER, Pair, RULES, name, open, socket};
+use super::wire_tests::{OWNER, PEER, Pair, RULES, name, open, socket};
 use super::*;
 use crate::error::Errno;
 use crate::mm::pieces::in_pieces;
@@ -19,10 +19,8 @@ use crate::vm::{IoDest, IoSource};
 fn a_connection_goes_on_in_pieces() {
     let _alone = RULES.lock().unwrap();
     filter::start(false);
-    let mut pair = Pair::new();
+    let mut pair = Pair::with_lease();
     let netif = pair.netif.clone();
-    config::bring_up(&netif);
-    pair.until(|_| netif.config().has(OURS.into()).then_some(()));
 
     let lost = || {
         netif.counters.rx_dropped.load(Ordering::Relaxed)
@@ -93,10 +91,8 @@ fn a_connection_goes_on_in_pieces() {
 fn acknowledgements_count_before_timers() {
     let _alone = RULES.lock().unwrap();
     filter::start(false);
-    let mut pair = Pair::new();
+    let mut pair = Pair::with_lease();
     let netif = pair.netif.clone();
-    config::bring_up(&netif);
-    pair.until(|_| netif.config().has(OURS.into()).then_some(()));
     let buffer = || tcp::SocketBuffer::new(20_000);
     let mut listening = tcp::Socket::new(buffer(), buffer());
     listening.listen(7101).unwrap();

@@ -124,7 +124,7 @@ pub(super) struct Pair {
 impl Pair {
     /// The only card that is up: the interfaces are the machine's, and those of earlier tests
     /// have the same network. By who holds [`RULES`].
-    pub(super) fn new() -> Pair {
+    fn new() -> Pair {
         start_once();
         for netif in netifs().iter().filter(|n| !n.is_loopback()) {
             netif.set_config(config::Config::default());
@@ -145,6 +145,15 @@ impl Pair {
             end,
             sockets: SocketSet::new(Vec::new()),
         }
+    }
+
+    /// A pair whose end under test is up and has its lease.
+    pub(super) fn with_lease() -> Pair {
+        let mut pair = Pair::new();
+        let netif = pair.netif.clone();
+        config::bring_up(&netif);
+        pair.until(|_| netif.config().has(OURS.into()).then_some(()));
+        pair
     }
 
     /// Lets both ends work until `ready`, or panics.
@@ -321,10 +330,8 @@ pub(super) static RULES: StdMutex<()> = StdMutex::new(());
 fn a_card_gets_a_lease_and_talks() {
     let _alone = RULES.lock().unwrap();
     filter::start(true);
-    let mut pair = Pair::new();
+    let mut pair = Pair::with_lease();
     let netif = pair.netif.clone();
-    config::bring_up(&netif);
-    pair.until(|_| netif.config().has(OURS.into()).then_some(()));
     let config = netif.config();
     assert_eq!(config.source(PEER.into()), Some(OURS.into()));
     assert_eq!(config.reaches(Ipv4Address::new(1, 1, 1, 1).into()), Some(0));
