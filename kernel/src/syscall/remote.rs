@@ -4,7 +4,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::SyscallResult;
-use super::file::vector;
+use super::file::io::vector;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::PAGE_SIZE;

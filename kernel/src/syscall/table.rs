@@ -1,7 +1,7 @@
 //! The one table of system calls. Each row: number, handler, typed arguments.
 //!
 //! ```text
-//! __NR_read "read" = file::read [] (fd: i32, buf: UserAddr, count: usize);
+//! __NR_read "read" = file::io::read [] (fd: i32, buf: UserAddr, count: usize);
 //! __NR_fork "fork" = process::fork [args] ();
 //! ```
 //! `[args]` passes the whole [`Args`](super::Args) first, for calls that need the trap frame.
@@ -42,39 +42,39 @@ macro_rules! table {
 
 table! {
     // ---- file (descriptors, I/O, polling) ----
-    __NR_read "read" = file::read [] (fd: i32, buf: UserAddr, count: usize);
-    __NR_write "write" = file::write [] (fd: i32, buf: UserAddr, count: usize);
-    __NR_readv "readv" = file::readv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
-    __NR_writev "writev" = file::writev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
-    __NR_pread64 "pread64" = file::pread64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
-    __NR_pwrite64 "pwrite64" = file::pwrite64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
-    __NR_preadv "preadv" = file::preadv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
-    __NR_pwritev "pwritev" = file::pwritev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
-    __NR_preadv2 "preadv2" = file::preadv2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
-    __NR_pwritev2 "pwritev2" = file::pwritev2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
-    __NR_lseek "lseek" = file::lseek [] (fd: i32, offset: i64, whence: u32);
-    __NR_close "close" = file::close [] (fd: i32);
-    __NR_close_range "close_range" = file::close_range [] (first: u32, last: u32, flags: u32);
-    __NR_dup "dup" = file::dup [] (fd: i32);
-    __NR_dup2 "dup2" = file::dup2 [] (old: i32, new: i32);
-    __NR_dup3 "dup3" = file::dup3 [] (old: i32, new: i32, flags: u32);
-    __NR_pipe "pipe" = file::pipe [] (fds: UserPtr<[i32; 2]>);
-    __NR_pipe2 "pipe2" = file::pipe2 [] (fds: UserPtr<[i32; 2]>, flags: u32);
-    __NR_fcntl "fcntl" = file::fcntl [] (fd: i32, cmd: u32, arg: u64);
-    __NR_flock "flock" = file::flock [] (fd: i32, operation: u32);
-    __NR_ioctl "ioctl" = file::ioctl [] (fd: i32, cmd: u32, arg: u64);
-    __NR_fsync "fsync" = file::fsync [] (fd: i32);
-    __NR_fdatasync "fdatasync" = file::fdatasync [] (fd: i32);
-    __NR_ftruncate "ftruncate" = file::ftruncate [] (fd: i32, len: i64);
-    __NR_fadvise64 "fadvise64" = file::fadvise64 [] (fd: i32, pos: i64, len: i64, advice: u32);
-    __NR_readahead "readahead" = file::readahead [] (fd: i32, pos: i64, count: usize);
-    __NR_sendfile "sendfile" = file::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);
-    __NR_copy_file_range "copy_file_range" = file::copy_file_range [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, count: usize, flags: u32);
-    __NR_eventfd "eventfd" = file::eventfd [] (initial: u32);
-    __NR_eventfd2 "eventfd2" = file::eventfd2 [] (initial: u32, flags: u32);
-    __NR_timerfd_create "timerfd_create" = file::timerfd_create [] (clock: u32, flags: u32);
-    __NR_timerfd_settime "timerfd_settime" = file::timerfd_settime [] (fd: i32, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>);
-    __NR_timerfd_gettime "timerfd_gettime" = file::timerfd_gettime [] (fd: i32, out: UserPtr<[i64; 4]>);
+    __NR_read "read" = file::io::read [] (fd: i32, buf: UserAddr, count: usize);
+    __NR_write "write" = file::io::write [] (fd: i32, buf: UserAddr, count: usize);
+    __NR_readv "readv" = file::io::readv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
+    __NR_writev "writev" = file::io::writev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize);
+    __NR_pread64 "pread64" = file::io::pread64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
+    __NR_pwrite64 "pwrite64" = file::io::pwrite64 [] (fd: i32, buf: UserAddr, count: usize, pos: i64);
+    __NR_preadv "preadv" = file::io::preadv [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
+    __NR_pwritev "pwritev" = file::io::pwritev [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64);
+    __NR_preadv2 "preadv2" = file::io::preadv2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
+    __NR_pwritev2 "pwritev2" = file::io::pwritev2 [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64, pos_high: u64, flags: u32);
+    __NR_lseek "lseek" = file::io::lseek [] (fd: i32, offset: i64, whence: u32);
+    __NR_close "close" = file::descriptors::close [] (fd: i32);
+    __NR_close_range "close_range" = file::descriptors::close_range [] (first: u32, last: u32, flags: u32);
+    __NR_dup "dup" = file::descriptors::dup [] (fd: i32);
+    __NR_dup2 "dup2" = file::descriptors::dup2 [] (old: i32, new: i32);
+    __NR_dup3 "dup3" = file::descriptors::dup3 [] (old: i32, new: i32, flags: u32);
+    __NR_pipe "pipe" = file::anon::pipe [] (fds: UserPtr<[i32; 2]>);
+    __NR_pipe2 "pipe2" = file::anon::pipe2 [] (fds: UserPtr<[i32; 2]>, flags: u32);
+    __NR_fcntl "fcntl" = file::descriptors::fcntl [] (fd: i32, cmd: u32, arg: u64);
+    __NR_flock "flock" = file::locks::flock [] (fd: i32, operation: u32);
+    __NR_ioctl "ioctl" = file::descriptors::ioctl [] (fd: i32, cmd: u32, arg: u64);
+    __NR_fsync "fsync" = file::content::fsync [] (fd: i32);
+    __NR_fdatasync "fdatasync" = file::content::fdatasync [] (fd: i32);
+    __NR_ftruncate "ftruncate" = file::content::ftruncate [] (fd: i32, len: i64);
+    __NR_fadvise64 "fadvise64" = file::content::fadvise64 [] (fd: i32, pos: i64, len: i64, advice: u32);
+    __NR_readahead "readahead" = file::content::readahead [] (fd: i32, pos: i64, count: usize);
+    __NR_sendfile "sendfile" = file::copy::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);
+    __NR_copy_file_range "copy_file_range" = file::copy::copy_file_range [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, count: usize, flags: u32);
+    __NR_eventfd "eventfd" = file::anon::eventfd [] (initial: u32);
+    __NR_eventfd2 "eventfd2" = file::anon::eventfd2 [] (initial: u32, flags: u32);
+    __NR_timerfd_create "timerfd_create" = file::anon::timerfd_create [] (clock: u32, flags: u32);
+    __NR_timerfd_settime "timerfd_settime" = file::anon::timerfd_settime [] (fd: i32, flags: u32, new: UserPtr<[i64; 4]>, old: UserPtr<[i64; 4]>);
+    __NR_timerfd_gettime "timerfd_gettime" = file::anon::timerfd_gettime [] (fd: i32, out: UserPtr<[i64; 4]>);
     __NR_poll "poll" = poll::poll [] (fds: UserPtr<abi::pollfd>, count: u32, timeout_ms: i32);
     __NR_ppoll "ppoll" = poll::ppoll [] (fds: UserPtr<abi::pollfd>, count: u32, timeout: UserPtr<[i64; 2]>, mask: UserPtr<u64>, size: usize);
     __NR_select "select" = poll::select [] (n: i32, read: UserPtr<u64>, write: UserPtr<u64>, except: UserPtr<u64>, timeout: UserPtr<[i64; 2]>);

@@ -7,7 +7,7 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::syscall::SyscallResult;
-use crate::syscall::file::check_file_limit;
+use crate::syscall::file::limit::check_file_limit;
 use crate::vfs::{Path, SetTime, Timestamp};
 use crate::vm::UserPtr;
 use crate::vm::user::read_cstr;
