@@ -105,7 +105,7 @@ pub fn cpu_times(cpu: usize) -> Option<CpuTimes> {
     #[cfg(target_os = "none")]
     {
         let running = crate::time::now_ns().saturating_sub(c.since_ns.load(Ordering::Relaxed));
-        if super::switch::runs_idle(cpu) {
+        if super::runqueue::runs_idle(cpu) {
             idle_ns += running;
         } else {
             busy_ns += running;
@@ -130,7 +130,7 @@ pub fn context_switches() -> u64 {
     #[cfg(target_os = "none")]
     {
         (0..crate::arch::nr_cpus())
-            .map(super::switch::nr_switches)
+            .map(super::runqueue::nr_switches)
             .sum()
     }
     #[cfg(not(target_os = "none"))]
@@ -141,7 +141,7 @@ pub fn context_switches() -> u64 {
 pub fn nr_running() -> usize {
     #[cfg(target_os = "none")]
     {
-        super::switch::nr_runnable()
+        super::runqueue::nr_runnable()
     }
     #[cfg(not(target_os = "none"))]
     0

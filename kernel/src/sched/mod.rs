@@ -2,7 +2,7 @@
 //! hangs what it needs on [`Thread::ext`].
 //!
 //! - [`mlfq`]: the policy, pure.
-//! - `switch`: run queues, the context switch, preemption, balance.
+//! - `runqueue`: run queues, the context switch, preemption, balance.
 //! - `thread`: what a thread is; `space`: what user mode sees of a CPU.
 //! - `wait`, `lock`: sleeping.
 //! - `account`: who used how much; `reaper`: the end of threads.
@@ -26,9 +26,9 @@ pub mod profile;
 #[cfg(target_os = "none")]
 mod reaper;
 #[cfg(target_os = "none")]
-mod space;
+mod runqueue;
 #[cfg(target_os = "none")]
-mod switch;
+mod space;
 mod thread;
 mod wait;
 
@@ -39,7 +39,7 @@ pub use account::{
 pub use lock::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use mlfq::Class;
 #[cfg(target_os = "none")]
-pub use switch::{idle_loop, init_cpu};
+pub use runqueue::switch::{idle_loop, init_cpu};
 pub use thread::{Current, Thread, UserSpace, current, exit_current, nr_threads, spawn_kernel};
 pub use wait::{WaitError, WaitQueue, Wake, Woken};
 
@@ -50,6 +50,16 @@ pub static LOG_READERS: WaitQueue = WaitQueue::new();
 /// Where the reclaimer sleeps. Memory gets short in any context, so the scheduler wakes it:
 /// when a CPU reschedules, at a tick, or before a CPU halts.
 pub static RECLAIMER: WaitQueue = WaitQueue::new();
+
+/// Wakes those whose work comes up in contexts that cannot wake anybody.
+fn wake_background() {
+    if crate::log::take_news() {
+        LOG_READERS.wake_all();
+    }
+    if crate::mm::frame::wants_reclaim() {
+        RECLAIMER.wake_all();
+    }
+}
 
 /// The running thread's address.
 #[inline]
@@ -80,7 +90,7 @@ pub fn about_to_end() {
 /// Gives up the CPU to another ready thread.
 pub fn yield_now() {
     #[cfg(target_os = "none")]
-    switch::yield_turn();
+    runqueue::switch::yield_turn();
 }
 
 /// Sleeps until `deadline` (monotonic ns). `Err(Interrupted)` when a signal came first.

@@ -256,7 +256,7 @@ impl Thread {
         unsafe {
             *thread.context.get() = Context::prepare(
                 thread.stack_top,
-                super::switch::thread_main,
+                super::runqueue::switch::thread_main,
                 Arc::as_ptr(&thread) as usize,
             );
         }
@@ -349,7 +349,7 @@ impl Thread {
         // The scheduler's own reference, which the reaper gives back.
         let _ = Arc::into_raw(self.clone());
         #[cfg(target_os = "none")]
-        super::switch::start(self);
+        super::runqueue::wakeup::start(self);
     }
 
     /// What the layer above attached.
@@ -374,8 +374,8 @@ impl Thread {
     pub fn interrupt(&self) {
         self.attention.store(true, Ordering::SeqCst);
         #[cfg(target_os = "none")]
-        if !super::switch::wake(self, state::INTERRUPTIBLE) {
-            super::switch::prod(self);
+        if !super::runqueue::wakeup::wake(self, state::INTERRUPTIBLE) {
+            super::runqueue::wakeup::prod(self);
         }
     }
     /// Whether attention is wanted. The signal code clears it when nothing is left to do.
@@ -392,8 +392,8 @@ impl Thread {
         self.killed.store(true, Ordering::SeqCst);
         self.attention.store(true, Ordering::SeqCst);
         #[cfg(target_os = "none")]
-        if !super::switch::wake(self, state::INTERRUPTIBLE | state::KILLABLE) {
-            super::switch::prod(self);
+        if !super::runqueue::wakeup::wake(self, state::INTERRUPTIBLE | state::KILLABLE) {
+            super::runqueue::wakeup::prod(self);
         }
     }
     /// Whether the thread is to die.
@@ -420,7 +420,7 @@ impl Thread {
     /// Ends a sleep of any kind. From any context; spurious calls are harmless.
     pub(super) fn wake_from_any(&self) {
         #[cfg(target_os = "none")]
-        super::switch::wake(self, state::SLEEPING);
+        super::runqueue::wakeup::wake(self, state::SLEEPING);
     }
 
     /// CPU time used so far: (user ns, system ns).
@@ -443,7 +443,7 @@ impl Thread {
     /// Run time in all, in nanoseconds.
     pub fn runtime_ns(&self) -> u64 {
         #[cfg(target_os = "none")]
-        super::switch::charge_if_running(self);
+        super::runqueue::requeue::charge_if_running(self);
         self.runtime_ns.load(Ordering::Relaxed)
     }
     /// Context switches: (voluntary, involuntary).
@@ -489,7 +489,7 @@ impl Thread {
     }
     fn update_policy(&self) {
         #[cfg(target_os = "none")]
-        super::switch::update_policy(self);
+        super::runqueue::requeue::update_policy(self);
         #[cfg(not(target_os = "none"))]
         self.apply_policy();
     }
@@ -512,7 +512,7 @@ impl Thread {
         }
         self.affinity.store(mask, Ordering::SeqCst);
         #[cfg(target_os = "none")]
-        super::switch::move_to_allowed(self);
+        super::runqueue::requeue::move_to_allowed(self);
         Ok(())
     }
     /// Whether `cpu` is one it may run on.
@@ -684,7 +684,7 @@ pub fn exit_current() -> ! {
     #[cfg(target_os = "none")]
     {
         current().replace_space(None);
-        super::switch::exit()
+        super::runqueue::switch::exit()
     }
     #[cfg(not(target_os = "none"))]
     unreachable!("no thread of ours on the host")

@@ -232,7 +232,7 @@ impl WaitQueue {
             if let (Some(deadline), sleeper::Turn::First) = (deadline, turn) {
                 timer.as_ref().arm(deadline);
             }
-            super::switch::block();
+            super::runqueue::switch::block();
             turn = sleeper::Turn::Again;
         }
     }
