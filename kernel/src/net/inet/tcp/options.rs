@@ -8,7 +8,8 @@ use smoltcp::socket::tcp;
 use smoltcp::time::Duration;
 
 use super::super::{Family, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, Options, multicast, tcp_info};
-use super::{INTERACTIVE, Phase, TcpSocket};
+use super::connection::INTERACTIVE;
+use super::{Phase, TcpSocket};
 use crate::abi::net as uapi;
 use crate::error::{Errno, Result};
 use crate::net::stack::flow::Listener;
