@@ -14,6 +14,7 @@ use smoltcp::wire::{
 use super::*;
 use crate::file::OpenFile;
 use crate::net::device::Offloads;
+use crate::net::device::{Events, Packet};
 use crate::net::inet::{Family, Name, Owner, tcp::TcpSocket, write_name};
 use crate::net::{filter, of_file};
 

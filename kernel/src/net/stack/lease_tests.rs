@@ -8,6 +8,7 @@ use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
 };
 
+use super::addresses::announce;
 use super::config::{self, Config};
 use super::wire_tests::{Cable, OUR_MAC, OURS, PEER, PEER_MAC, PeerEnd, lease};
 use super::*;

@@ -261,7 +261,7 @@ impl State {
             return;
         };
         let limits = flow::buffers(listener.buffers, netif.nr_flows());
-        let mut socket = super::new_tcp(limits);
+        let mut socket = super::connections::new_tcp(limits);
         if socket.listen(key.local).is_err() {
             return;
         }

@@ -6,10 +6,12 @@ use std::collections::VecDeque;
 use smoltcp::iface::{Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
+use smoltcp::time::Duration;
 use smoltcp::wire::{
     IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 
+use super::connections::new_tcp;
 use super::*;
 
 const PEER: Ipv4Address = Ipv4Address::new(10, 7, 0, 2);

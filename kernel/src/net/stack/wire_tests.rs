@@ -7,6 +7,7 @@ use std::sync::Mutex as StdMutex;
 use smoltcp::iface::{Interface, SocketSet};
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
+use smoltcp::time::Duration;
 use smoltcp::wire::{
     DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
     Icmpv6Packet, Icmpv6Repr, IpListenEndpoint, IpProtocol, IpRepr, Ipv4Address, Ipv4Packet,
@@ -18,6 +19,7 @@ use crate::abi::net as uapi;
 use crate::error::Errno;
 use crate::file::{File, OpenFile};
 use crate::mm::pieces::in_pieces;
+use crate::net::device::Events;
 use crate::net::device::{Offloads, Packet};
 use crate::net::filter;
 use crate::net::inet::datagram::DatagramSocket;
