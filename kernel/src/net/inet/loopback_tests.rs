@@ -535,3 +535,48 @@ fn members_hear_their_group_over_both_protocols() {
         assert_eq!(heard(), Err(Errno::EAGAIN));
     }
 }
+
+/// Threads that connect one socket, or connect it while another listens with it, make one
+/// thing of it: nothing stays in the stack when it is closed.
+#[test]
+fn threads_that_connect_one_socket_make_one_connection() {
+    let (first, first_name) = listener(Family::V4, 100);
+    let (second, second_name) = listener(Family::V4, 100);
+    let ports = [&first_name, &second_name].map(|n| read_name(Family::V4, n).unwrap().port);
+    let mut inodes = Vec::new();
+    for turn in 0..100 {
+        let client = tcp_socket(Family::V4, 0);
+        inodes.push(client.file.stat().unwrap().st_ino);
+        let done = thread::scope(|threads| {
+            let client = &client;
+            let calls = [(&first_name, false), (&second_name, turn % 3 == 0)];
+            let calls = calls.map(|(name, listens)| {
+                threads.spawn(move || match listens {
+                    true => socket(client).listen(1),
+                    false => socket(client).connect(client, name),
+                })
+            });
+            calls.map(|call| call.join().unwrap())
+        });
+        assert!(done.iter().any(|r| r.is_ok()), "{done:?}");
+        assert!(
+            done.iter().all(|r| match r {
+                Ok(()) | Err(Errno::EISCONN | Errno::EINVAL | Errno::EADDRINUSE) => true,
+                Err(_) => false,
+            }),
+            "{done:?}"
+        );
+    }
+    drop((first, second));
+    let mut left = 0;
+    stack::by_index(1).unwrap().for_each_tcp(|key, _, _| {
+        left += usize::from(ports.contains(&key.local.port) || ports.contains(&key.remote.port));
+    });
+    assert_eq!(left, 0);
+    let listening = stack::table::listeners();
+    assert!(
+        listening
+            .iter()
+            .all(|l| !inodes.contains(&l.holder.get().0))
+    );
+}

@@ -18,8 +18,8 @@ use crate::net::stack::table::{Port, Protocol};
 const PORT_TRIES: usize = 16;
 
 impl TcpSocket {
-    /// Starts a connection to `to`.
-    fn start(&self, to: Name) -> Result<Arc<Connection>> {
+    /// Starts a connection to `to`, from `port` or the one that is chosen now.
+    fn start(&self, port: &mut Option<Port>, to: Name) -> Result<Arc<Connection>> {
         let options = self.options();
         let remote = IpEndpoint::new(destination(self.family, to), to.port);
         if remote.addr.is_multicast() || remote.addr.is_broadcast() {
@@ -39,7 +39,6 @@ impl TcpSocket {
         };
         let own = bound.and_then(|b| b.addr);
         let (netif, source) = stack::route(remote.addr, own, through)?;
-        let mut port = self.port.lock();
         let chose = port.is_none();
         for _ in 0..PORT_TRIES {
             if port.is_none() {
@@ -98,11 +97,14 @@ impl TcpSocket {
             return Ok(());
         }
         let error = c.status.take_error().unwrap_or(Errno::ECONNABORTED);
-        c.netif.release(c.id, true);
-        // The program may try again.
-        self.set_phase(Phase::Idle);
-        if self.bound.lock().is_none() {
-            *self.port.lock() = None;
+        let mut port = self.port.lock();
+        // The program may try again; another thread that waited may have done so by now.
+        if matches!(self.phase(), Phase::Connected(now) if Arc::ptr_eq(&now, c)) {
+            c.netif.release(c.id, true);
+            self.set_phase(Phase::Idle);
+            if self.bound.lock().is_none() {
+                *port = None;
+            }
         }
         Err(error)
     }
@@ -110,6 +112,7 @@ impl TcpSocket {
     /// man 2 connect: starts a connection and waits for it, if the caller waits.
     pub(super) fn connect_to(&self, of: &OpenFile, address: &[u8]) -> Result<()> {
         let to = read_name(self.family, address)?;
+        let mut port = self.port.lock();
         let connection = match self.phase() {
             Phase::Listening(_) => return Err(Errno::EISCONN),
             Phase::Connected(c) => {
@@ -122,7 +125,7 @@ impl TcpSocket {
                 c
             }
             Phase::Idle => {
-                let c = self.start(to)?;
+                let c = self.start(&mut port, to)?;
                 self.set_phase(Phase::Connected(c.clone()));
                 if of.nonblocking() {
                     // Whatever came of it is told later, even what is known by now.
@@ -131,6 +134,7 @@ impl TcpSocket {
                 c
             }
         };
+        drop(port);
         self.finish_connect(of, &connection)
     }
 }

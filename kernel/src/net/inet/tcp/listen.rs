@@ -60,6 +60,7 @@ impl TcpSocket {
     pub(super) fn start_listening(&self, backlog: i32) -> Result<()> {
         let backlog = backlog.clamp(1, MAX_BACKLOG) as usize;
         let options = self.options();
+        let mut port = self.port.lock();
         match self.phase() {
             Phase::Connected(_) => return Err(Errno::EINVAL),
             Phase::Listening(listener) => {
@@ -68,7 +69,6 @@ impl TcpSocket {
             }
             Phase::Idle => {}
         }
-        let mut port = self.port.lock();
         let bound = *self.bound.lock();
         let addr = bound.and_then(|b| b.addr);
         let claim = self.claim(addr, &options);

@@ -3,7 +3,8 @@
 //! Here is what a socket holds and how it ends; `listen`, `connect` and `transfer` are its
 //! calls, `options` what programs tell it, `file` the socket as a file.
 //!
-//! What a socket is now ([`Phase`]) is behind a spin lock.
+//! What a socket is now ([`Phase`]) is behind a spin lock; it changes under the sleeping lock of
+//! its port, so that threads that use one socket at once make one connection or listener of it.
 
 mod connect;
 mod connection;
@@ -49,6 +50,7 @@ pub struct TcpSocket {
     owner: Owner,
     inode: AnonInode,
     options: SpinLock<Options>,
+    /// Changes under `port`.
     phase: SpinLock<Phase>,
     /// What `bind` said.
     bound: SpinLock<Option<Name>>,
@@ -156,10 +158,13 @@ impl Socket for TcpSocket {
     fn shut_down(&self, how: Shutdown) -> Result<()> {
         match self.phase() {
             Phase::Idle => return Err(Errno::ENOTCONN),
-            Phase::Listening(listener) => {
+            Phase::Listening(_) => {
                 if how != Shutdown::Write {
-                    stop_listening(&listener);
-                    self.set_phase(Phase::Idle);
+                    let _port = self.port.lock();
+                    if let Phase::Listening(listener) = self.phase() {
+                        stop_listening(&listener);
+                        self.set_phase(Phase::Idle);
+                    }
                 }
                 return Ok(());
             }
