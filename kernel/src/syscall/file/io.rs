@@ -13,7 +13,7 @@ use crate::vm::io::UserRange;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Most entries of an I/O vector (man 2 readv, IOV_MAX).
-const IOV_MAX: usize = 1024;
+pub(in crate::syscall) const IOV_MAX: usize = 1024;
 
 /// The memory that an I/O vector names, at most [`MAX_RW_COUNT`] bytes in all. EINVAL for more
 /// than [`IOV_MAX`] entries or lengths that overflow, EFAULT.
