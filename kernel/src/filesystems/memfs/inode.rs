@@ -1,7 +1,7 @@
-//! tmpfs: files that live in the page cache alone (man 5 tmpfs).
+//! Objects of a tmpfs, as the VFS asks for them.
 //!
-//! Names and attributes are kernel memory; a file's pages are born zero in a cache without a
-//! source. Pages and inodes are counted against limits, half the memory by default.
+//! Names, attributes and link texts are kernel memory; a file's pages are in its cache, and
+//! are counted against the instance's limit.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
@@ -9,178 +9,17 @@ use alloc::vec::Vec;
 use core::any::Any;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::Shared;
+use super::directory::{Entries, FIRST_COOKIE};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::DirSink;
-use crate::mm::{PAGE_SIZE, frame};
+use crate::mm::PAGE_SIZE;
 use crate::sched::Mutex;
 use crate::sync::{Rank, SpinLock};
 use crate::vfs::inode::{dt, relatime_due};
-use crate::vfs::{
-    Attr, Dev, FileSystem, FsStat, Inode, MountSource, Mounted, NewNode, Perm, Rename, SetAttr,
-    SuperBlock, Timestamp,
-};
+use crate::vfs::{Attr, Dev, Inode, NewNode, Perm, Rename, SetAttr, Timestamp};
 use crate::vm::PageCache;
-
-/// Kernel memory that one name and its inode take, for the inode limit.
-const INODE_COST: u64 = 1024;
-
-/// The filesystem type `tmpfs`.
-pub struct MemFs;
-
-impl FileSystem for MemFs {
-    fn name(&self) -> &'static str {
-        "tmpfs"
-    }
-    fn needs_device(&self) -> bool {
-        false
-    }
-    fn mount(&self, _source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
-        let total = frame::stats().total as u64;
-        let options = Options::parse(options, total)?;
-        Ok(Mounted {
-            ops: MemSuper::new(&options)?,
-            dev: None,
-            read_only,
-        })
-    }
-}
-
-/// Mount options (man 5 tmpfs).
-pub struct Options {
-    /// Pages of content at most.
-    pub max_pages: u64,
-    /// Inodes at most.
-    pub max_inodes: u64,
-    /// The root's mode, owner and group.
-    pub root: Perm,
-    /// Names come and go behind the VFS's back: it must not remember that one is missing.
-    pub volatile: bool,
-}
-
-impl Options {
-    /// The defaults on a machine of `total` page frames.
-    pub fn new(total: u64) -> Options {
-        Options {
-            max_pages: total / 2,
-            max_inodes: (total / 4 * PAGE_SIZE as u64 / INODE_COST).max(64),
-            root: Perm {
-                mode: abi::S_IFDIR | 0o1777,
-                uid: 0,
-                gid: 0,
-            },
-            volatile: false,
-        }
-    }
-    /// From the text of a mount call. EINVAL.
-    pub fn parse(text: &[u8], total: u64) -> Result<Options> {
-        let mut options = Self::new(total);
-        let text = core::str::from_utf8(text).map_err(|_| Errno::EINVAL)?;
-        for option in text.split(',').filter(|o| !o.is_empty()) {
-            let (key, value) = option.split_once('=').ok_or(Errno::EINVAL)?;
-            match key {
-                "size" => {
-                    options.max_pages = match value.strip_suffix('%') {
-                        Some(percent) => {
-                            let percent: u64 = percent.parse().map_err(|_| Errno::EINVAL)?;
-                            total.saturating_mul(percent) / 100
-                        }
-                        None => scaled(value)?.div_ceil(PAGE_SIZE as u64),
-                    };
-                }
-                "nr_blocks" => options.max_pages = scaled(value)?,
-                "nr_inodes" => options.max_inodes = scaled(value)?,
-                "mode" => {
-                    let mode = u32::from_str_radix(value, 8).map_err(|_| Errno::EINVAL)?;
-                    options.root.mode = abi::S_IFDIR | (mode & 0o7777);
-                }
-                "uid" => options.root.uid = value.parse().map_err(|_| Errno::EINVAL)?,
-                "gid" => options.root.gid = value.parse().map_err(|_| Errno::EINVAL)?,
-                _ => return Err(Errno::EINVAL),
-            }
-        }
-        Ok(options)
-    }
-}
-
-/// A number with the suffixes k, m, g.
-fn scaled(text: &str) -> Result<u64> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let n: u64 = digits.parse().map_err(|_| Errno::EINVAL)?;
-    n.checked_mul(1 << shift).ok_or(Errno::EINVAL)
-}
-
-/// What all inodes of one instance share.
-struct Shared {
-    max_pages: u64,
-    max_inodes: u64,
-    pages: AtomicU64,
-    inodes: AtomicU64,
-    next_ino: AtomicU64,
-    volatile: bool,
-}
-
-/// A mounted tmpfs.
-pub struct MemSuper {
-    shared: Arc<Shared>,
-    root: Arc<MemInode>,
-}
-
-impl MemSuper {
-    /// An instance with nothing but a root.
-    pub fn new(options: &Options) -> Result<Arc<MemSuper>> {
-        let shared = Arc::new(Shared {
-            max_pages: options.max_pages,
-            max_inodes: options.max_inodes,
-            pages: AtomicU64::new(0),
-            inodes: AtomicU64::new(0),
-            next_ino: AtomicU64::new(1),
-            volatile: options.volatile,
-        });
-        let node = NewNode {
-            mode: options.root.mode,
-            uid: options.root.uid,
-            gid: options.root.gid,
-            rdev: Dev::default(),
-        };
-        let root = MemInode::make(&shared, &node, None, None)?;
-        Ok(Arc::new(MemSuper { shared, root }))
-    }
-    /// The root, for filesystems that fill one of these in themselves.
-    pub fn root_inode(&self) -> &Arc<MemInode> {
-        &self.root
-    }
-}
-
-impl SuperBlock for MemSuper {
-    fn root(&self) -> Result<Arc<dyn Inode>> {
-        Ok(self.root.clone())
-    }
-    fn statfs(&self) -> Result<FsStat> {
-        let s = &self.shared;
-        let free = s.max_pages.saturating_sub(s.pages.load(Ordering::Relaxed));
-        Ok(FsStat {
-            magic: abi::TMPFS_MAGIC,
-            block_size: PAGE_SIZE as u64,
-            blocks: s.max_pages,
-            free,
-            available: free,
-            files: s.max_inodes,
-            files_free: s
-                .max_inodes
-                .saturating_sub(s.inodes.load(Ordering::Relaxed)),
-        })
-    }
-    fn show_options(&self) -> Vec<u8> {
-        let kib = self.shared.max_pages * (PAGE_SIZE as u64 / 1024);
-        alloc::format!(",size={kib}k").into_bytes()
-    }
-}
 
 struct Meta {
     mode: u32,
@@ -205,31 +44,6 @@ enum Body {
     Special,
 }
 
-struct Entries {
-    by_name: BTreeMap<Vec<u8>, (u64, Arc<MemInode>)>,
-    /// Directory positions: given once, never to another entry while the directory lives.
-    by_cookie: BTreeMap<u64, Vec<u8>>,
-    next_cookie: u64,
-    parent: u64,
-}
-
-/// First position that names an entry; 0 and 1 are `.` and `..`.
-const FIRST_COOKIE: u64 = 2;
-
-impl Entries {
-    fn insert(&mut self, name: &[u8], inode: Arc<MemInode>) {
-        let cookie = self.next_cookie;
-        self.next_cookie += 1;
-        self.by_cookie.insert(cookie, name.to_vec());
-        self.by_name.insert(name.to_vec(), (cookie, inode));
-    }
-    fn remove(&mut self, name: &[u8]) -> Result<Arc<MemInode>> {
-        let (cookie, inode) = self.by_name.remove(name).ok_or(Errno::ENOENT)?;
-        self.by_cookie.remove(&cookie);
-        Ok(inode)
-    }
-}
-
 /// An object of a tmpfs.
 pub struct MemInode {
     /// Itself, for another name of it.
@@ -242,7 +56,8 @@ pub struct MemInode {
 }
 
 impl MemInode {
-    fn make(
+    /// A new object, counted against the limit. ENOSPC.
+    pub(super) fn make(
         shared: &Arc<Shared>,
         node: &NewNode,
         parent: Option<u64>,
@@ -251,12 +66,7 @@ impl MemInode {
         let kind = node.mode & abi::S_IFMT;
         let ino = shared.next_ino.fetch_add(1, Ordering::Relaxed);
         let body = match (kind, link) {
-            (abi::S_IFDIR, _) => Body::Dir(Mutex::new(Entries {
-                by_name: BTreeMap::new(),
-                by_cookie: BTreeMap::new(),
-                next_cookie: FIRST_COOKIE,
-                parent: parent.unwrap_or(ino),
-            })),
+            (abi::S_IFDIR, _) => Body::Dir(Mutex::new(Entries::new(parent.unwrap_or(ino)))),
             (abi::S_IFREG, _) => Body::File {
                 cache: PageCache::new(None)?,
                 size: AtomicU64::new(0),
@@ -294,21 +104,26 @@ impl MemInode {
         }))
     }
 
+    /// The object behind an inode. EXDEV for one of another filesystem.
     fn of(inode: &dyn Inode) -> Result<&MemInode> {
         inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
     }
+
     fn entries(&self) -> Result<&Mutex<Entries>> {
         match &self.body {
             Body::Dir(entries) => Ok(entries),
             _ => Err(Errno::ENOTDIR),
         }
     }
+
     fn is_dir(&self) -> bool {
         matches!(self.body, Body::Dir(_))
     }
+
     fn is_empty_dir(&self) -> Result<bool> {
         Ok(self.entries()?.lock().by_name.is_empty())
     }
+
     /// Content changed: mtime and ctime move, `links` is added to the link count.
     fn touch(&self, links: i32) {
         let now = Timestamp::now();
@@ -317,6 +132,7 @@ impl MemInode {
         meta.ctime = now;
         meta.nlink = meta.nlink.saturating_add_signed(links);
     }
+
     /// The link count changed.
     fn relink(&self, links: i32) {
         let now = Timestamp::now();

@@ -1,0 +1,109 @@
+//! tmpfs: files that live in the page cache alone (man 5 tmpfs).
+//!
+//! Names and attributes are kernel memory; a file's pages are born zero in a cache without a
+//! source. Pages and inodes are counted against limits, half the memory by default. `devfs`
+//! fills one of these in itself.
+
+mod directory;
+mod inode;
+mod options;
+
+pub use inode::MemInode;
+pub use options::Options;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::abi;
+use crate::error::Result;
+use crate::mm::{PAGE_SIZE, frame};
+use crate::vfs::{Dev, FileSystem, FsStat, Inode, MountSource, Mounted, NewNode, SuperBlock};
+
+/// The filesystem type `tmpfs`.
+pub struct MemFs;
+
+impl FileSystem for MemFs {
+    fn name(&self) -> &'static str {
+        "tmpfs"
+    }
+    fn needs_device(&self) -> bool {
+        false
+    }
+    fn mount(&self, _source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
+        let total = frame::stats().total as u64;
+        let options = Options::parse(options, total)?;
+        Ok(Mounted {
+            ops: MemSuper::new(&options)?,
+            dev: None,
+            read_only,
+        })
+    }
+}
+
+/// What all inodes of one instance share.
+struct Shared {
+    max_pages: u64,
+    max_inodes: u64,
+    pages: AtomicU64,
+    inodes: AtomicU64,
+    next_ino: AtomicU64,
+    volatile: bool,
+}
+
+/// A mounted tmpfs.
+pub struct MemSuper {
+    shared: Arc<Shared>,
+    root: Arc<MemInode>,
+}
+
+impl MemSuper {
+    /// An instance with nothing but a root.
+    pub fn new(options: &Options) -> Result<Arc<MemSuper>> {
+        let shared = Arc::new(Shared {
+            max_pages: options.max_pages,
+            max_inodes: options.max_inodes,
+            pages: AtomicU64::new(0),
+            inodes: AtomicU64::new(0),
+            next_ino: AtomicU64::new(1),
+            volatile: options.volatile,
+        });
+        let node = NewNode {
+            mode: options.root.mode,
+            uid: options.root.uid,
+            gid: options.root.gid,
+            rdev: Dev::default(),
+        };
+        let root = MemInode::make(&shared, &node, None, None)?;
+        Ok(Arc::new(MemSuper { shared, root }))
+    }
+    /// The root, for filesystems that fill one of these in themselves.
+    pub fn root_inode(&self) -> &Arc<MemInode> {
+        &self.root
+    }
+}
+
+impl SuperBlock for MemSuper {
+    fn root(&self) -> Result<Arc<dyn Inode>> {
+        Ok(self.root.clone())
+    }
+    fn statfs(&self) -> Result<FsStat> {
+        let s = &self.shared;
+        let free = s.max_pages.saturating_sub(s.pages.load(Ordering::Relaxed));
+        Ok(FsStat {
+            magic: abi::TMPFS_MAGIC,
+            block_size: PAGE_SIZE as u64,
+            blocks: s.max_pages,
+            free,
+            available: free,
+            files: s.max_inodes,
+            files_free: s
+                .max_inodes
+                .saturating_sub(s.inodes.load(Ordering::Relaxed)),
+        })
+    }
+    fn show_options(&self) -> Vec<u8> {
+        let kib = self.shared.max_pages * (PAGE_SIZE as u64 / 1024);
+        alloc::format!(",size={kib}k").into_bytes()
+    }
+}
