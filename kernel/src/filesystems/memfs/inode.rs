@@ -21,6 +21,9 @@ use crate::vfs::inode::{dt, relatime_due};
 use crate::vfs::{Attr, Dev, Inode, NewNode, Perm, Rename, SetAttr, Timestamp};
 use crate::vm::PageCache;
 
+/// Bytes from which on a link's text counts as a page (as on Linux).
+const LONG_LINK: usize = 128;
+
 struct Meta {
     mode: u32,
     uid: u32,
@@ -42,6 +45,11 @@ enum Body {
     },
     Link(Vec<u8>),
     Special,
+}
+
+/// Whether a link's text counts as a page.
+fn is_long(text: &[u8]) -> bool {
+    text.len() >= LONG_LINK
 }
 
 /// An object of a tmpfs.
@@ -76,12 +84,11 @@ impl MemInode {
             (abi::S_IFLNK, Some(text)) => Body::Link(text.to_vec()),
             _ => Body::Special,
         };
-        let counted = shared
-            .inodes
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < shared.max_inodes).then_some(n + 1)
-            });
-        counted.map_err(|_| Errno::ENOSPC)?;
+        shared.count_name()?;
+        if link.is_some_and(is_long) && shared.charge(1) == 0 {
+            shared.uncount_name();
+            return Err(Errno::ENOSPC);
+        }
         let now = Timestamp::now();
         Ok(Arc::new_cyclic(|me| MemInode {
             me: me.clone(),
@@ -133,12 +140,19 @@ impl MemInode {
         meta.nlink = meta.nlink.saturating_add_signed(links);
     }
 
-    /// The link count changed.
-    fn relink(&self, links: i32) {
+    /// A name of it is gone.
+    fn unname(&self) {
+        if self.relink(-1) > 0 {
+            self.shared.uncount_name();
+        }
+    }
+    /// The link count changed; what it is now.
+    fn relink(&self, links: i32) -> u32 {
         let now = Timestamp::now();
         let mut meta = self.meta.lock();
         meta.ctime = now;
         meta.nlink = meta.nlink.saturating_add_signed(links);
+        meta.nlink
     }
 
     /// Adds a new object under `name`.
@@ -175,8 +189,11 @@ impl MemInode {
 
 impl Drop for MemInode {
     fn drop(&mut self) {
-        self.shared.inodes.fetch_sub(1, Ordering::Relaxed);
+        self.shared.uncount_name();
         match &mut self.body {
+            Body::Link(text) if is_long(text) => {
+                self.shared.pages.fetch_sub(1, Ordering::Relaxed);
+            }
             Body::File { charged, .. } => {
                 self.shared
                     .pages
@@ -212,7 +229,7 @@ impl Inode for MemInode {
             Body::File { cache, size, .. } => {
                 (size.load(Ordering::Acquire), cache.nr_pages() as u64)
             }
-            Body::Link(text) => (text.len() as u64, 0),
+            Body::Link(text) => (text.len() as u64, u64::from(is_long(text))),
             Body::Dir(entries) => (entries.lock().by_name.len() as u64 * 20 + 40, 0),
             Body::Special => (0, 0),
         };
@@ -273,6 +290,8 @@ impl Inode for MemInode {
     fn link(&self, name: &[u8], target: &dyn Inode) -> Result<()> {
         let target = Self::of(target)?;
         let arc = target.me.upgrade().ok_or(Errno::ENOENT)?;
+        // Each name is kernel memory, so each counts (as on Linux).
+        self.shared.count_name()?;
         self.entries()?.lock().insert(name, arc);
         target.relink(1);
         self.touch(0);
@@ -280,7 +299,7 @@ impl Inode for MemInode {
     }
     fn unlink(&self, name: &[u8], target: &dyn Inode) -> Result<()> {
         let gone = self.entries()?.lock().remove(name)?;
-        Self::of(target)?.relink(-1);
+        Self::of(target)?.unname();
         self.touch(0);
         drop(gone);
         Ok(())
@@ -335,7 +354,7 @@ impl Inode for MemInode {
                     t.relink(-2);
                     new_dir.touch(-1);
                 } else {
-                    t.relink(-1);
+                    t.unname();
                 }
             }
             (None, _) => {}
@@ -419,14 +438,7 @@ impl Inode for MemInode {
         // A file without holes needs pages past its end only.
         let first_new = if have >= whole { whole } else { 0 }.max(pos / PAGE);
         let needed = (pos + len).div_ceil(PAGE).saturating_sub(first_new);
-        let mut granted = 0;
-        let shared = &self.shared;
-        let _ = shared
-            .pages
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                granted = needed.min(shared.max_pages.saturating_sub(used));
-                Some(used + granted)
-            });
+        let granted = self.shared.charge(needed);
         charged.fetch_add(granted, Ordering::Relaxed);
         if granted == needed {
             return Ok(len);

@@ -7,6 +7,8 @@
 mod directory;
 mod inode;
 mod options;
+#[cfg(test)]
+mod tests;
 
 pub use inode::MemInode;
 pub use options::Options;
@@ -16,7 +18,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::abi;
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::mm::{PAGE_SIZE, frame};
 use crate::vfs::{Dev, FileSystem, FsStat, Inode, MountSource, Mounted, NewNode, SuperBlock};
 
@@ -46,9 +48,39 @@ struct Shared {
     max_pages: u64,
     max_inodes: u64,
     pages: AtomicU64,
+    /// Names: an inode counts once for each it has.
     inodes: AtomicU64,
     next_ino: AtomicU64,
     volatile: bool,
+}
+
+impl Shared {
+    /// Counts a new name. ENOSPC.
+    fn count_name(&self) -> Result<()> {
+        self.inodes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
+                (n < self.max_inodes).then_some(n + 1)
+            })
+            .map(drop)
+            .map_err(|_| Errno::ENOSPC)
+    }
+
+    /// A name is gone.
+    fn uncount_name(&self) {
+        self.inodes.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes up to `want` pages; how many there were.
+    fn charge(&self, want: u64) -> u64 {
+        let mut granted = 0;
+        let _ = self
+            .pages
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                granted = want.min(self.max_pages.saturating_sub(used));
+                Some(used + granted)
+            });
+        granted
+    }
 }
 
 /// A mounted tmpfs.
