@@ -5,6 +5,8 @@ use super::layout::{get16, get32, put16, put32};
 use crate::error::{Errno, Result};
 
 const HEADER: usize = 8;
+/// File type byte of a directory.
+pub const TYPE_DIR: u8 = 2;
 
 /// Bytes that a record for a name of `len` bytes takes at least.
 pub const fn record_bytes(len: usize) -> usize {
@@ -24,6 +26,17 @@ pub struct Entry<'a> {
     pub kind: u8,
     /// The name.
     pub name: &'a [u8],
+}
+
+impl Entry<'_> {
+    /// Whether it is `.` or `..`.
+    pub fn is_dots(&self) -> bool {
+        self.name == b"." || self.name == b".."
+    }
+    /// Whether a program can name it.
+    pub fn is_name(&self) -> bool {
+        !self.name.is_empty() && !self.name.iter().any(|&b| b == 0 || b == b'/')
+    }
 }
 
 /// Walks a block's records; EUCLEAN at the first that cannot be.
@@ -179,9 +192,78 @@ pub fn replace(raw: &mut [u8], name: &[u8], ino: u32, kind: u8, ft: bool) -> Res
     Ok(true)
 }
 
+/// Makes the record at `at`, which [`entries`] told of, free space.
+pub fn void(raw: &mut [u8], at: usize) {
+    put32(raw, at, 0);
+}
+
+/// Sets the file type byte of the record at `at`.
+pub fn set_kind(raw: &mut [u8], at: usize, kind: u8) {
+    if let Some(byte) = raw.get_mut(at + 7) {
+        *byte = kind;
+    }
+}
+
+/// Whether the block begins with `.`, which names `me`, and `..`.
+pub fn has_dots(raw: &[u8], me: u32, ft: bool) -> bool {
+    let mut entries = entries(raw, ft);
+    let mut is_next = |name: &[u8]| match entries.next() {
+        Some(Ok(e)) if e.ino != 0 && e.name == name => Some(e.ino),
+        _ => None,
+    };
+    is_next(b".") == Some(me) && is_next(b"..").is_some()
+}
+
+/// Makes what follows the last sound record free space; whether that was needed.
+pub fn salvage(raw: &mut [u8], ft: bool) -> bool {
+    let (mut last, mut end) = (0, 0);
+    for entry in entries(raw, ft) {
+        let Ok(entry) = entry else { break };
+        (last, end) = (entry.at, entry.at + entry.len);
+    }
+    let rest = raw.len().saturating_sub(end);
+    if rest == 0 {
+        return false;
+    }
+    if rest >= record_bytes(1) {
+        raw[end..].fill(0);
+        put16(raw, end + 4, rest as u16);
+    } else {
+        // Too short for a record: it belongs to the one before.
+        let len = (raw.len() - last) as u16;
+        put16(raw, last + 4, len);
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn broken_blocks_are_salvaged() {
+        let mut raw = vec![0; 64];
+        start(&mut raw, 12, 2, true);
+        assert!(!salvage(&mut raw, true) && has_dots(&raw, 12, true));
+        assert!(!has_dots(&raw, 13, true));
+        insert(&mut raw, b"abc", 20, 1, true).unwrap();
+        // The last record reaches past the end.
+        put16(&mut raw, 24 + 4, 44);
+        assert!(salvage(&mut raw, true));
+        assert_eq!(names(&raw), [b".".to_vec(), b"..".to_vec()]);
+        insert(&mut raw, b"abcdefghijklmnopqrst", 20, 1, true).unwrap();
+        // Eight bytes are left behind it, which no record fits.
+        put16(&mut raw, 24 + 4, 32);
+        assert!(salvage(&mut raw, true));
+        assert!(!salvage(&mut raw, true));
+        assert_eq!(names(&raw).len(), 3);
+        let mut garbage = pattern();
+        assert!(salvage(&mut garbage, true) && names(&garbage).is_empty());
+    }
+
+    fn pattern() -> Vec<u8> {
+        vec![0xa5; 64]
+    }
 
     fn names(raw: &[u8]) -> Vec<Vec<u8>> {
         entries(raw, true)

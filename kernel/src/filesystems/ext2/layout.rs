@@ -285,6 +285,10 @@ impl Group {
         put16(raw, 14, self.free_inodes);
         put16(raw, 16, self.used_dirs);
     }
+    /// Free blocks, free inodes, directories.
+    pub fn counts(&self) -> (u16, u16, u16) {
+        (self.free_blocks, self.free_inodes, self.used_dirs)
+    }
     /// Whether `block` is one of the group's own tables.
     pub fn owns(&self, block: u32, geometry: &Geometry) -> bool {
         let table = self.inode_table..self.inode_table + geometry.inode_table_blocks();

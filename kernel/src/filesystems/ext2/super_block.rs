@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashMap;
 
+use super::check;
 use super::disk::DeviceDisk;
 use super::inode::Node;
 use super::layout::ROOT_INO;
@@ -72,6 +73,28 @@ const IDLE_LIMIT: usize = 2048;
 /// How long changed metadata stays in memory only, in ns.
 const WRITE_BACK_NS: u64 = 5 * time::NS_PER_SEC;
 
+/// Repairs a volume that was not unmounted cleanly, if it `may_write`; false when it is not
+/// sound, and must not be written.
+fn make_sound(volume: &Arc<Volume>, device: &str, may_write: bool) -> bool {
+    if volume.was_clean() {
+        return true;
+    }
+    if !may_write {
+        warn!("ext2: {device} was not unmounted cleanly");
+        return false;
+    }
+    warn!("ext2: {device} was not unmounted cleanly: checking it");
+    match check::repair(volume, Timestamp::now()) {
+        Ok(0) => info!("ext2: {device} is sound"),
+        Ok(n) => warn!("ext2: {device} is repaired: {n} corrections"),
+        Err(e) => {
+            warn!("ext2: {device} cannot be repaired here ({e:?}) and is read-only: run e2fsck");
+            return false;
+        }
+    }
+    true
+}
+
 /// Wakes the write-back thread of a volume.
 struct Flusher {
     due: AtomicBool,
@@ -85,28 +108,23 @@ impl Volumes {
         crate::vfs::block_file::invalidate(&device)?;
         let bytes = device.nr_sectors().saturating_mul(SECTOR_BYTES);
         let disk = Arc::new(DeviceDisk(device.clone()));
-        let volume = Volume::open(disk, bytes)?;
-        if !volume.was_clean() {
+        let volume = Arc::new(Volume::open(disk, bytes)?);
+        if device.read_only() && !read_only {
+            return Err(Errno::EROFS);
+        }
+        let may_write = !device.read_only() && !volume.geometry.read_only;
+        // A read-only mount may become writable later, when it is too late to repair.
+        let is_sound = make_sound(&volume, device.name(), may_write);
+        if !read_only && volume.geometry.read_only {
             warn!(
-                "ext2: {} was not unmounted cleanly: run e2fsck",
+                "ext2: {} has features that allow reading only",
                 device.name()
             );
-        }
-        if !read_only {
-            if device.read_only() {
-                return Err(Errno::EROFS);
-            }
-            if volume.geometry.read_only {
-                warn!(
-                    "ext2: {} has features that allow reading only",
-                    device.name()
-                );
-            } else {
-                volume.begin_writing(Timestamp::now())?;
-            }
+        } else if !read_only && is_sound {
+            volume.begin_writing(Timestamp::now())?;
         }
         let fs = Arc::new_cyclic(|me| Volumes {
-            volume: Arc::new(volume),
+            volume,
             device,
             me: me.clone(),
             table: Mutex::new(HashMap::new()),
@@ -286,7 +304,8 @@ impl SuperBlock for Volumes {
             self.sync()?;
             return self.volume.settle(Timestamp::now());
         }
-        if self.device.read_only() || self.volume.geometry.read_only {
+        let is_sound = self.volume.was_clean() || self.volume.is_writable();
+        if self.device.read_only() || self.volume.geometry.read_only || !is_sound {
             return Err(Errno::EROFS);
         }
         if self.volume.is_writable() {

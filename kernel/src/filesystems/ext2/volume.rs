@@ -400,6 +400,64 @@ impl Volume {
         self.store_group(n, &group)
     }
 
+    /// Group `n`'s descriptor.
+    pub fn group(&self, n: u32) -> Result<Group> {
+        let alloc = self.alloc.lock();
+        alloc.groups.get(n as usize).copied().ok_or(Errno::EUCLEAN)
+    }
+
+    /// Sets group `n`'s counts ([`Volume::recount`] makes the sums).
+    pub fn set_group(&self, n: u32, group: &Group) -> Result<()> {
+        if let Some(known) = self.alloc.lock().groups.get_mut(n as usize) {
+            *known = *group;
+        }
+        self.store_group(n, group)
+    }
+
+    /// Sums the groups' counts up.
+    pub fn recount(&self) {
+        let mut alloc = self.alloc.lock();
+        alloc.free_blocks = alloc.groups.iter().map(|g| u64::from(g.free_blocks)).sum();
+        alloc.free_inodes = alloc.groups.iter().map(|g| u64::from(g.free_inodes)).sum();
+        alloc.dirty = true;
+    }
+
+    /// Calls `see` for the blocks of superblocks, descriptors, bitmaps and inode tables.
+    pub fn each_table_block(&self, mut see: impl FnMut(u32)) -> Result<()> {
+        let geometry = &self.geometry;
+        let descriptors = (geometry.groups * 32).div_ceil(geometry.block_size);
+        for n in 0..geometry.groups {
+            let group = self.group(n)?;
+            if geometry.has_super(n) {
+                let start = geometry.group_start(n);
+                (start..=start + descriptors + geometry.reserved_gdt).for_each(&mut see);
+            }
+            see(group.block_bitmap);
+            see(group.inode_bitmap);
+            let table = group.inode_table;
+            (table..table + geometry.inode_table_blocks()).for_each(&mut see);
+        }
+        Ok(())
+    }
+
+    /// The volume was checked and repaired, and that is on disk: it is as good as after a clean
+    /// unmount.
+    pub fn declare_sound(&self) -> Result<()> {
+        let (blocks, inodes) = {
+            let mut alloc = self.alloc.lock();
+            alloc.state = STATE_VALID;
+            (alloc.free_blocks, alloc.free_inodes)
+        };
+        self.damaged.store(false, Ordering::Relaxed);
+        self.with_super(|sb| {
+            put32(sb, 12, blocks as u32);
+            put32(sb, 16, inodes as u32);
+            put16(sb, 58, STATE_VALID);
+        })?;
+        self.buffers.write_back()?;
+        self.buffers.disk().flush()
+    }
+
     fn inode_place(&self, ino: u32) -> Result<(u32, usize)> {
         let geometry = &self.geometry;
         if !geometry.is_inode(ino) {
