@@ -16,11 +16,13 @@ use crate::security::Credentials;
 use crate::vfs::{Caller, Dev, OpenHow, Path, attr, mount};
 use crate::vm::{IoDest, IoSource};
 
+type Writes = Vec<(usize, Vec<u8>)>;
+
 /// A device in memory.
 struct MemDevice {
     bytes: Mutex<Vec<u8>>,
     /// Writes (position, bytes) and flushes (no bytes) in order, when they are wanted.
-    log: Mutex<Option<Vec<(usize, Vec<u8>)>>>,
+    log: Mutex<Option<Writes>>,
 }
 
 impl BlockDevice for MemDevice {
