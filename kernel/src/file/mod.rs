@@ -32,6 +32,21 @@ pub enum MapTarget {
     Zero,
 }
 
+/// What man 2 fallocate asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocate {
+    /// Storage; the file grows over it.
+    Grow,
+    /// Storage, without a change of the size (FALLOC_FL_KEEP_SIZE).
+    Keep,
+    /// Zeros; the file grows over them (FALLOC_FL_ZERO_RANGE).
+    Zero,
+    /// Zeros, as far as the file reaches.
+    ZeroKeep,
+    /// No storage, and zeros (FALLOC_FL_PUNCH_HOLE).
+    Punch,
+}
+
 /// Receives directory entries; see [`File::read_dir`].
 pub trait DirSink {
     /// Takes an entry. `next` is the position that continues after it; `kind` is a DT_* value.
@@ -97,9 +112,13 @@ pub trait File: Send + Sync + Any {
     fn sync(&self, _data_only: bool) -> Result<()> {
         Err(Errno::EINVAL)
     }
-    /// man 2 ftruncate.
-    fn truncate(&self, _len: u64) -> Result<()> {
+    /// man 2 ftruncate. `keeps_set_id`: the caller's privilege leaves set-id bits alone.
+    fn truncate(&self, _len: u64, _keeps_set_id: bool) -> Result<()> {
         Err(Errno::EINVAL)
+    }
+    /// man 2 fallocate, of `len` bytes (at least one) at `pos`.
+    fn allocate(&self, _how: Allocate, _pos: u64, _len: u64) -> Result<()> {
+        Err(Errno::ENODEV)
     }
     /// man 2 mmap.
     fn map(&self, _of: &OpenFile) -> Result<MapTarget> {

@@ -66,6 +66,8 @@ table! {
     __NR_fsync "fsync" = file::content::fsync [] (fd: i32);
     __NR_fdatasync "fdatasync" = file::content::fdatasync [] (fd: i32);
     __NR_ftruncate "ftruncate" = file::content::ftruncate [] (fd: i32, len: i64);
+    __NR_fallocate "fallocate" = file::content::fallocate [] (fd: i32, mode: u32, pos: i64, len: i64);
+    __NR_sync_file_range "sync_file_range" = file::content::sync_file_range [] (fd: i32, pos: i64, len: i64, flags: u32);
     __NR_fadvise64 "fadvise64" = file::content::fadvise64 [] (fd: i32, pos: i64, len: i64, advice: u32);
     __NR_readahead "readahead" = file::content::readahead [] (fd: i32, pos: i64, count: usize);
     __NR_sendfile "sendfile" = file::copy::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);

@@ -32,6 +32,8 @@ pub struct Dentry {
     place: SpinLock<Place>,
     /// The name is gone (unlink, rmdir, replaced by rename).
     deleted: AtomicBool,
+    /// It never had a name, and may be given one (man 2 open, O_TMPFILE).
+    linkable: bool,
     /// Mounts on top of it.
     mounts: AtomicU32,
     /// Above 0: files open for writing; below 0: programs that run from it. Never both.
@@ -55,7 +57,15 @@ impl Dentry {
         parent: Option<Arc<Dentry>>,
         name: &[u8],
     ) -> Arc<Dentry> {
-        Arc::new(Dentry {
+        Arc::new(Self::build(sb, inode, parent, name))
+    }
+    fn build(
+        sb: Arc<Super>,
+        inode: Arc<dyn Inode>,
+        parent: Option<Arc<Dentry>>,
+        name: &[u8],
+    ) -> Dentry {
+        Dentry {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             sb,
             inode,
@@ -67,10 +77,11 @@ impl Dentry {
                 },
             ),
             deleted: AtomicBool::new(false),
+            linkable: false,
             mounts: AtomicU32::new(0),
             users: AtomicI32::new(0),
             entries: RwLock::new(()),
-        })
+        }
     }
     /// A filesystem's root, or an object that no directory holds.
     pub fn root(sb: Arc<Super>, inode: Arc<dyn Inode>) -> Arc<Dentry> {
@@ -79,6 +90,24 @@ impl Dentry {
     /// An object outside every directory that calls itself `name` in /proc.
     pub fn detached(sb: Arc<Super>, inode: Arc<dyn Inode>, name: &[u8]) -> Arc<Dentry> {
         Self::make(sb, inode, None, name)
+    }
+    /// A file of directory `dir`'s filesystem that has no name there; /proc shows it as
+    /// deleted. `linkable`: it may be given one.
+    pub(super) fn unnamed(
+        dir: &Arc<Dentry>,
+        inode: Arc<dyn Inode>,
+        linkable: bool,
+    ) -> Result<Arc<Dentry>> {
+        let name = alloc::format!("#{}", inode.attr()?.ino);
+        let parent = Some(dir.clone());
+        let mut dentry = Self::build(dir.sb.clone(), inode, parent, name.as_bytes());
+        dentry.deleted = AtomicBool::new(true);
+        dentry.linkable = linkable;
+        Ok(Arc::new(dentry))
+    }
+    /// Whether it may be named although nothing names it.
+    pub(super) fn is_linkable(&self) -> bool {
+        self.linkable
     }
     /// The directory that holds it.
     pub fn parent(&self) -> Option<Arc<Dentry>> {

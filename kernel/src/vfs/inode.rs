@@ -241,6 +241,11 @@ pub trait Inode: Send + Sync + Any {
     fn create(&self, _name: &[u8], _node: &NewNode) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
     }
+    /// Makes a regular file that no entry names (O_TMPFILE); it goes with its last user unless
+    /// [`Inode::link`] names it.
+    fn create_unnamed(&self, _node: &NewNode) -> Result<Arc<dyn Inode>> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// Makes a symbolic link.
     fn symlink(&self, _name: &[u8], _target: &[u8], _node: &NewNode) -> Result<Arc<dyn Inode>> {
         Err(Errno::EPERM)
@@ -313,6 +318,17 @@ pub trait Inode: Send + Sync + Any {
     fn written(&self, _end: u64) {}
     /// The content was read: move atime by the `relatime` rule (man 8 mount).
     fn accessed(&self) {}
+    /// Makes storage for bytes `[pos, end)`, which read as before; those past the file's end
+    /// read as zeros. With `grows` the size is set to `end` at once afterwards. Called under
+    /// the I/O lock. EOPNOTSUPP, ENOSPC, EFBIG.
+    fn preallocate(&self, _pos: u64, _end: u64, _grows: bool) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+    /// Gives the storage of pages `[from, to)` back, which read as zeros from here on. Called
+    /// under the I/O lock.
+    fn punch(&self, _from: u64, _to: u64) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
     /// The first byte at or after `pos` that is data (`hole` false) or a hole (true).
     /// ENXIO past the end. The default knows no holes.
     fn seek_hole(&self, pos: u64, hole: bool) -> Result<u64> {

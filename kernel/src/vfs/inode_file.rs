@@ -11,7 +11,7 @@ use super::inode::{Inode, SetAttr};
 use super::mount::{MountFlags, Path, WriteGuard};
 use crate::abi;
 use crate::error::{Errno, Result};
-use crate::file::{DirSink, File, MapTarget, OpenFile};
+use crate::file::{Allocate, DirSink, File, MapTarget, OpenFile};
 use crate::vm::space::MappedFile;
 use crate::vm::{IoDest, IoSource, PageCache, Readahead};
 
@@ -98,7 +98,7 @@ impl File for InodeFile {
         let cache = self.cache()?;
         let inode = self.inode();
         let alone = inode.io_lock().lock();
-        let pos = if of.flags() & abi::O_APPEND != 0 {
+        let pos = if of.flags() & abi::O_APPEND != 0 || src.appends() {
             inode.size()
         } else {
             pos
@@ -117,7 +117,9 @@ impl File for InodeFile {
         }
         let allowed = inode.prepare_write(pos, want.min(last))?;
         src.limit(allowed as usize);
-        if let Some(mode) = dropped_privilege(inode.perm().mode) {
+        if let Some(mode) = dropped_privilege(inode.perm().mode)
+            && !src.keeps_set_id()
+        {
             inode.setattr(&SetAttr {
                 mode: Some(mode),
                 ..SetAttr::default()
@@ -176,14 +178,21 @@ impl File for InodeFile {
     fn sync(&self, data_only: bool) -> Result<()> {
         self.inode().sync(data_only)
     }
-    fn truncate(&self, len: u64) -> Result<()> {
+    fn truncate(&self, len: u64, keeps_set_id: bool) -> Result<()> {
         if self.cache.is_none() {
             return Err(Errno::EINVAL);
         }
-        set_length(&self.path, len, true)
+        set_length(&self.path, len, !keeps_set_id)
     }
-    fn map(&self, _of: &OpenFile) -> Result<MapTarget> {
+    fn allocate(&self, how: Allocate, pos: u64, len: u64) -> Result<()> {
+        if self.cache.is_none() {
+            return Err(Errno::EISDIR);
+        }
+        super::allocate::allocate(self.inode(), how, pos, len)
+    }
+    fn map(&self, of: &OpenFile) -> Result<MapTarget> {
         let cache = self.cache.as_ref().ok_or(Errno::ENODEV)?;
+        self.accessed(of);
         let name = Arc::new(MappedPath(self.path.clone()));
         Ok(MapTarget::Cache(cache.clone(), name))
     }
@@ -225,7 +234,7 @@ impl File for PathFile {
     fn sync(&self, _data_only: bool) -> Result<()> {
         Err(Errno::EBADF)
     }
-    fn truncate(&self, _len: u64) -> Result<()> {
+    fn truncate(&self, _len: u64, _keeps_set_id: bool) -> Result<()> {
         Err(Errno::EBADF)
     }
     fn ioctl(&self, _of: &OpenFile, _cmd: u32, _arg: u64) -> Result<isize> {

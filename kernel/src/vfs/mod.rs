@@ -8,6 +8,7 @@
 //! (ancestors first) > a filesystem's own locks; an inode's I/O lock is never held together
 //! with a directory's.
 
+mod allocate;
 mod anonymous;
 mod attributes;
 pub mod block_file;

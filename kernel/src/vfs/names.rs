@@ -131,7 +131,7 @@ impl Caller<'_> {
             if old.dentry.is_dir() {
                 return Err(Errno::EPERM);
             }
-            if old.dentry.inode.attr()?.nlink == 0 {
+            if old.dentry.inode.attr()?.nlink == 0 && !old.dentry.is_linkable() {
                 return Err(Errno::ENOENT);
             }
             dir.inode.link(&spot.name, &*old.dentry.inode)?;
@@ -232,8 +232,11 @@ impl Caller<'_> {
             if exchange && target.is_none() {
                 return Err(Errno::ENOENT);
             }
-            let slash_needs_dir = old.trailing_slash || new.trailing_slash;
-            if slash_needs_dir && !source.is_dir() {
+            // Slashes after a name: what the rename puts there must be a directory. What an
+            // exchange takes away from the new name is, as the old name says.
+            let slashed = old.trailing_slash || new.trailing_slash && !exchange;
+            let target_is_file = target.as_ref().is_some_and(|t| !t.is_dir());
+            if slashed && !source.is_dir() || exchange && new.trailing_slash && target_is_file {
                 return Err(Errno::ENOTDIR);
             }
             if cross {

@@ -3,6 +3,7 @@
 use alloc::sync::Arc;
 
 use super::caller::Caller;
+use super::dentry::Dentry;
 use super::device;
 use super::inode::Dev;
 use super::inode_file::{InodeFile, PathFile};
@@ -35,6 +36,7 @@ const KEPT: u32 = abi::O_ACCMODE
     | abi::O_DIRECTORY
     | abi::O_NOFOLLOW
     | abi::O_NOATIME
+    | abi::O_TMPFILE
     | abi::O_PATH;
 
 impl Caller<'_> {
@@ -44,12 +46,7 @@ impl Caller<'_> {
         if flags & abi::O_PATH != 0 {
             flags &= abi::O_PATH | abi::O_DIRECTORY | abi::O_NOFOLLOW | abi::O_CLOEXEC;
         } else if flags & abi::O_TMPFILE == abi::O_TMPFILE {
-            // No filesystem here can make a file without a name.
-            return Err(if flags & abi::O_ACCMODE == abi::O_RDONLY {
-                Errno::EINVAL
-            } else {
-                Errno::EOPNOTSUPP
-            });
+            return self.open_unnamed(start, path, how);
         }
         let creates = flags & abi::O_CREAT != 0;
         if creates && flags & abi::O_DIRECTORY != 0 {
@@ -70,6 +67,7 @@ impl Caller<'_> {
                 } => {
                     return self.open_found(path, flags);
                 }
+                End::Place { .. } if flags & abi::O_EXCL != 0 => return Err(Errno::EEXIST),
                 End::Place { .. } => return Err(Errno::EISDIR),
                 End::Entry {
                     trailing_slash: true,
@@ -117,6 +115,27 @@ impl Caller<'_> {
         let node = self.new_node(parent, abi::S_IFREG, mode);
         let inode = parent.inode.create(name, &node)?;
         Ok(dir.with(parent.add(name, inode)))
+    }
+
+    /// O_TMPFILE: a file in the filesystem of the directory `path` that has no name yet.
+    /// Without O_EXCL `linkat` may give it one.
+    fn open_unnamed(&self, start: &Path, path: &[u8], how: &OpenHow) -> Result<Arc<OpenFile>> {
+        let flags = how.flags;
+        if flags & abi::O_CREAT != 0 || flags & abi::O_ACCMODE == abi::O_RDONLY {
+            return Err(Errno::EINVAL);
+        }
+        let follow = flags & abi::O_NOFOLLOW == 0;
+        let dir = self.walk(start, path, how.resolve)?.finish(follow)?;
+        if !dir.dentry.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        let _writing = dir.begin_write()?;
+        self.may_add(&dir.dentry)?;
+        let node = self.new_node(&dir.dentry, abi::S_IFREG, how.mode);
+        let inode = dir.dentry.inode.create_unnamed(&node)?;
+        let linkable = flags & abi::O_EXCL == 0;
+        let made = Dentry::unnamed(&dir.dentry, inode, linkable)?;
+        self.open_created(dir.with(made), flags)
     }
 
     /// The creator may use the file as asked, whatever its mode says.

@@ -186,10 +186,13 @@ fn open_flags_mean_what_they_say() {
     assert_eq!(err(w.open("x/", creat)), Errno::EISDIR);
     assert_eq!(err(w.open(".", creat)), Errno::EISDIR);
     assert_eq!(err(w.open("d/../x/y", creat)), Errno::ENOENT);
+    assert_eq!(err(w.open("d", abi::O_TMPFILE)), Errno::EINVAL);
     assert_eq!(
-        err(w.open("d", abi::O_TMPFILE | abi::O_RDWR)),
-        Errno::EOPNOTSUPP
+        err(w.open("f", abi::O_TMPFILE | abi::O_RDWR)),
+        Errno::ENOTDIR
     );
+    let unnamed = w.open("d", abi::O_TMPFILE | abi::O_RDWR).unwrap();
+    assert_eq!(fstat(&unnamed).unwrap().st_nlink, 0);
     let p = w.open("f", abi::O_PATH).unwrap();
     assert_eq!(p.read(&mut IoDest::kernel(&mut [0; 4])), Err(Errno::EBADF));
     assert_eq!(fstat(&p).unwrap().st_ino, w.ino("f").unwrap());
@@ -209,8 +212,8 @@ fn files_read_write_append_and_seek() {
     assert_eq!(&buf[..11], b"hello world");
     assert_eq!(f.seek(-1, abi::SEEK_END), Ok(10));
     assert_eq!(f.seek(-1, abi::SEEK_SET), Err(Errno::EINVAL));
-    f.file.truncate(5).unwrap();
-    f.file.truncate(8).unwrap();
+    f.file.truncate(5, false).unwrap();
+    f.file.truncate(8, false).unwrap();
     assert_eq!(f.pread(0, &mut IoDest::kernel(&mut buf)), Ok(8));
     assert_eq!(&buf[..8], b"hello\0\0\0");
     w.open("f", abi::O_WRONLY | abi::O_TRUNC).unwrap();

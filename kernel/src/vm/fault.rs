@@ -410,6 +410,7 @@ impl AddressSpace {
             if !is_reserved {
                 _held = Some(get()?);
                 cache.reserve_page(index).map_err(source_error)?;
+                cache.note_store();
                 is_reserved = true;
             }
             match self.map_cached(area, mapping, page, write, size)? {

@@ -44,6 +44,8 @@ pub struct IoSource<'a> {
     remaining: usize,
     done: usize,
     file_limit: u64,
+    keeps_set_id: fn() -> bool,
+    appends: bool,
 }
 
 fn take(range: &mut UserRange, n: usize) -> Result<UserAddr> {
@@ -214,6 +216,8 @@ impl<'a> IoSource<'a> {
             remaining: buf.len(),
             done: 0,
             file_limit: u64::MAX,
+            keeps_set_id: || false,
+            appends: false,
         }
     }
     /// One user buffer.
@@ -223,6 +227,8 @@ impl<'a> IoSource<'a> {
             remaining: len,
             done: 0,
             file_limit: u64::MAX,
+            keeps_set_id: || false,
+            appends: false,
         }
     }
     /// A vector of user buffers (writev); the caller checked that the sum fits `isize`.
@@ -236,6 +242,8 @@ impl<'a> IoSource<'a> {
             remaining,
             done: 0,
             file_limit: u64::MAX,
+            keeps_set_id: || false,
+            appends: false,
         }
     }
     /// Takes no more than `len` further bytes.
@@ -246,6 +254,24 @@ impl<'a> IoSource<'a> {
     pub fn with_file_limit(mut self, len: u64) -> Self {
         self.file_limit = len;
         self
+    }
+    /// Who tells, when it is asked, whether the writer's privilege leaves set-id bits alone.
+    pub fn with_keeps_set_id(mut self, ask: fn() -> bool) -> Self {
+        self.keeps_set_id = ask;
+        self
+    }
+    /// Whether set-id bits survive the write.
+    pub fn keeps_set_id(&self) -> bool {
+        (self.keeps_set_id)()
+    }
+    /// Writes at the end of a regular file, wherever the position is (RWF_APPEND).
+    pub fn with_append(mut self) -> Self {
+        self.appends = true;
+        self
+    }
+    /// Whether it goes to the file's end.
+    pub fn appends(&self) -> bool {
+        self.appends
     }
     /// How long a regular file may become by it.
     pub fn file_limit(&self) -> u64 {

@@ -63,6 +63,8 @@ pub trait PageSource: Send + Sync {
     fn size(&self) -> u64;
     /// The file grew to at least `size` bytes through a write.
     fn grow(&self, size: u64);
+    /// A program is about to store through a mapping: the content changes now.
+    fn stored(&self) {}
 }
 
 /// Pages of files in caches, those of tmpfs and shared memory excepted.
@@ -259,6 +261,12 @@ impl PageCache {
         state.index.get_uptodate(index).is_some()
     }
 
+    /// The first page from `index` on that the cache has.
+    pub fn next_cached(&self, index: u64) -> Option<u64> {
+        let state = self.state.lock();
+        state.index.next_page(index).map(|(index, _)| index)
+    }
+
     /// Makes sure that the page at `index` has blocks, before a mapping may write it.
     pub(super) fn reserve_page(&self, index: u64) -> Result<()> {
         let Some(source) = self.source() else {
@@ -270,6 +278,13 @@ impl PageCache {
             return Ok(());
         }
         source.reserve(pos, len)
+    }
+
+    /// Tells the file that a program stores into it through a mapping.
+    pub(super) fn note_store(&self) {
+        if let Some(source) = self.source() {
+            source.stored();
+        }
     }
 
     /// Marks the page dirty (after a store through a mapping or a write).

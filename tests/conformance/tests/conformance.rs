@@ -16,13 +16,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "no filesystem keeps extended attributes",
     ),
     ("files", "offset_limit", "ext2 takes any offset for lseek"),
-    ("files", "preallocation", "no fallocate"),
-    (
-        "files",
-        "set_id_as_root",
-        "writing clears set-id bits for root as well",
-    ),
-    ("files", "unnamed", "no O_TMPFILE"),
     ("mappings", "anonymous_files", "no memfd_create"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
     ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),

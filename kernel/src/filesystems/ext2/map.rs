@@ -204,6 +204,50 @@ impl<'a> Map<'a> {
         Ok(block)
     }
 
+    /// Takes the pointers of blocks `[from, to)` out and returns the runs they named, for the
+    /// caller to free. Tables stay, maybe empty.
+    pub fn punch(&mut self, from: u64, to: u64) -> Result<Vec<(u32, u32)>> {
+        let mut runs = Vec::new();
+        let mut at = from;
+        while at < to {
+            let (first, len) = match self.find(at, to - at) {
+                // Past what pointers can reach there is nothing.
+                Err(Errno::EFBIG) => break,
+                found => found?,
+            };
+            if first != 0 {
+                runs.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.clear(at, len)?;
+                runs.push((first, len as u32));
+                self.discount(len as u32);
+            }
+            at += len;
+        }
+        Ok(runs)
+    }
+
+    /// Clears `len` pointers from `block` on, all in one table.
+    fn clear(&mut self, block: u64, len: u64) -> Result<()> {
+        let route = Route::to(block, self.per())?;
+        let at = route.last() as usize;
+        let mut table = self.slots[route.slot];
+        if route.depth == 0 {
+            let end = (at + len as usize).min(NDIR);
+            self.slots[at..end].fill(0);
+            return Ok(());
+        }
+        let buffers = &self.volume.buffers;
+        for index in &route.indexes[..route.depth - 1] {
+            table = self.checked(table)?;
+            table = buffers.with(table, |raw| get32(raw, *index as usize * 4))?;
+        }
+        buffers.with_mut(self.checked(table)?, |raw| {
+            for i in 0..len as usize {
+                put32(raw, (at + i) * 4, 0);
+            }
+        })
+    }
+
     /// Frees every block from `keep` on, and the tables that only they needed.
     pub fn cut(&mut self, keep: u64) -> Result<()> {
         let mut batch = Batch::default();

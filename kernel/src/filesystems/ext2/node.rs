@@ -18,7 +18,7 @@ use crate::sched::Mutex;
 use crate::vfs::inode::{dt, relatime_due};
 use crate::vfs::{Attr, Dev, Inode, NewNode, Perm, Rename, SetAttr, Timestamp};
 use crate::vm::page_cache::ReadDone;
-use crate::vm::{PageCache, PageSource};
+use crate::vm::{IoSource, PageCache, PageSource};
 
 /// What stays of an inode while its pages do.
 pub struct Core {
@@ -209,6 +209,14 @@ impl PageSource for Core {
     fn size(&self) -> u64 {
         self.node.size()
     }
+    fn stored(&self) {
+        let now = Timestamp::now();
+        self.node.change(|f| {
+            f.mtime = now;
+            f.ctime = now;
+        });
+        self.changed();
+    }
     fn grow(&self, size: u64) {
         if self.node.grow(size).is_err() {
             // The length is right in memory; the superblock's feature bit is tried again with
@@ -243,6 +251,20 @@ impl Ext2Inode {
     fn done<T>(&self, result: Result<T>) -> Result<T> {
         self.fs.changed();
         result
+    }
+    /// The bytes of `[pos, end)` that have no blocks, as (first, end).
+    fn holes(&self, pos: u64, end: u64) -> Result<Vec<(u64, u64)>> {
+        let bs = self.core.block_size();
+        let mut holes = Vec::new();
+        let mut at = pos / bs;
+        while at < end.div_ceil(bs) {
+            let (extent, n) = self.node().extent_to_write(at, end.div_ceil(bs) - at)?;
+            if extent == Extent::Zero {
+                holes.push(((at * bs).max(pos), ((at + n) * bs).min(end)));
+            }
+            at += n;
+        }
+        Ok(holes)
     }
     fn make(&self, name: &[u8], node: &NewNode, link: Option<&[u8]>) -> Result<Arc<dyn Inode>> {
         let made = tree::create(self.node(), name, node, link, Timestamp::now());
@@ -323,6 +345,11 @@ impl Inode for Ext2Inode {
     }
     fn create(&self, name: &[u8], node: &NewNode) -> Result<Arc<dyn Inode>> {
         self.make(name, node, None)
+    }
+    fn create_unnamed(&self, node: &NewNode) -> Result<Arc<dyn Inode>> {
+        let made = tree::create_unnamed(self.node(), node, Timestamp::now());
+        let inode = self.fs.adopt(self.done(made)?)?;
+        Ok(inode)
     }
     fn symlink(&self, name: &[u8], target: &[u8], node: &NewNode) -> Result<Arc<dyn Inode>> {
         self.make(name, node, Some(target))
@@ -426,6 +453,45 @@ impl Inode for Ext2Inode {
             self.node().change(|f| f.atime = now);
             self.fs.changed();
         }
+    }
+    fn preallocate(&self, pos: u64, end: u64, grows: bool) -> Result<()> {
+        if end > self.node().volume.geometry.max_size() {
+            return Err(Errno::EFBIG);
+        }
+        if end > self.node().size() && !grows {
+            // The format has no blocks past the end.
+            return Err(Errno::EOPNOTSUPP);
+        }
+        // Nor blocks without content: zeros are written.
+        let holes = self.holes(pos, end)?;
+        let bs = self.core.block_size();
+        let volume = &self.node().volume;
+        let free = volume.free().blocks;
+        let needed: u64 = holes
+            .iter()
+            .map(|(from, to)| (to - from).div_ceil(bs))
+            .sum();
+        if needed > free.saturating_sub(u64::from(volume.geometry.reserved)) {
+            return Err(Errno::ENOSPC);
+        }
+        let cache = self.page_cache()?;
+        let zeros = [0; 512];
+        for (from, to) in holes {
+            let mut at = from;
+            while at < to {
+                let n = (to - at).min(zeros.len() as u64) as usize;
+                at += cache.write_at(at, &mut IoSource::kernel(&zeros[..n]))? as u64;
+            }
+        }
+        Ok(())
+    }
+    fn punch(&self, from: u64, to: u64) -> Result<()> {
+        let per_page = PAGE_SIZE as u64 / self.core.block_size();
+        let cache = self.page_cache()?;
+        let done = self.node().punch(from * per_page, to * per_page, || {
+            cache.drop_pages(from, to);
+        });
+        self.done(done)
     }
     fn seek_hole(&self, pos: u64, hole: bool) -> Result<u64> {
         // Pages that were not written yet have their blocks reserved: blocks tell all.

@@ -213,6 +213,10 @@ impl Volumes {
         if slot.core.node.fields().links == 0 {
             return Err(Errno::EUCLEAN);
         }
+        self.new_handle(slot)
+    }
+
+    fn new_handle(&self, slot: &mut Slot) -> Result<Arc<Ext2Inode>> {
         let fs = self.me.upgrade().ok_or(Errno::EIO)?;
         let handle = Ext2Inode::new(slot.core.clone(), fs);
         slot.handle = Arc::downgrade(&handle);
@@ -229,7 +233,8 @@ impl Volumes {
             core,
             handle: Weak::new(),
         };
-        let handle = self.handle(&mut slot)?;
+        // A file without a name (O_TMPFILE) has no links.
+        let handle = self.new_handle(&mut slot)?;
         table.insert(ino, slot);
         Ok(handle)
     }

@@ -11,7 +11,7 @@ use super::super_block::Volumes;
 use crate::abi;
 use crate::block::{BlockDevice, Op, Request};
 use crate::error::{Errno, Result};
-use crate::file::{DirSink, OpenFile};
+use crate::file::{Allocate, DirSink, OpenFile};
 use crate::security::Credentials;
 use crate::vfs::{Caller, Dev, OpenHow, Path, attr, mount};
 use crate::vm::{IoDest, IoSource};
@@ -691,5 +691,46 @@ fn a_power_cut_is_repaired_at_the_next_mount() {
             fs.cycle();
         }
         assert!(nr_broken > 5, "the cuts broke nothing");
+    }
+}
+
+/// Storage ahead of writes, holes in the middle, and a file that never had a name.
+#[test]
+fn storage_comes_and_goes_without_writes() {
+    for shape in SHAPES {
+        let mut fs = Fs::new(shape, 16 * 1024);
+        let bytes = pattern(6_000_000, 5);
+        fs.write("f", &bytes).unwrap();
+        let file = fs.open("f", abi::O_RDWR).unwrap();
+        let before = fs.stat("f").unwrap().blocks;
+        file.file
+            .allocate(Allocate::Punch, 5000, 4_000_000)
+            .unwrap();
+        file.file.sync(false).unwrap();
+        assert!(fs.stat("f").unwrap().blocks < before - 7500);
+        file.file
+            .allocate(Allocate::Grow, 6_000_000, 50_000)
+            .unwrap();
+        file.file.allocate(Allocate::Zero, 5_999_990, 20).unwrap();
+        let too_much = file.file.allocate(Allocate::Grow, 0, 1 << 30);
+        assert_eq!(too_much.unwrap_err(), Errno::ENOSPC);
+        let unnamed = fs.open("", abi::O_TMPFILE | abi::O_RDWR);
+        assert_eq!(unnamed.err(), Some(Errno::ENOENT));
+        let unnamed = fs.open(".", abi::O_TMPFILE | abi::O_RDWR).unwrap();
+        put(&unnamed, 0, &bytes[..100_000]).unwrap();
+        let named = fs.open(".", abi::O_TMPFILE | abi::O_RDWR).unwrap();
+        put(&named, 0, b"a name").unwrap();
+        let place = crate::vfs::location(&named).unwrap().clone();
+        fs.caller().link(&place, &fs.at, b"named").unwrap();
+        drop((file, unnamed, named, place));
+        fs = fs.cycle();
+        let mut want = bytes;
+        want[5000..4_005_000].fill(0);
+        want[5_999_990..].fill(0);
+        want.resize(6_050_000, 0);
+        assert!(fs.read("f").unwrap() == want);
+        assert_eq!(fs.read("named").unwrap(), b"a name");
+        fs.unlink("f").unwrap();
+        fs.cycle();
     }
 }

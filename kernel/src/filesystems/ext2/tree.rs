@@ -30,30 +30,11 @@ pub fn create(
     link: Option<&[u8]>,
     now: Timestamp,
 ) -> Result<Node> {
-    let volume: &Arc<Volume> = &dir.volume;
-    let kind = new.mode & abi::S_IFMT;
-    let is_dir = kind == abi::S_IFDIR;
+    let is_dir = new.mode & abi::S_IFMT == abi::S_IFDIR;
     if is_dir {
         dir.may_link()?;
     }
-    let (ino, generation) = volume.allocate_inode(dir.ino, is_dir)?;
-    let mut fields = DiskInode {
-        mode: new.mode as u16,
-        uid: new.uid,
-        gid: new.gid,
-        atime: now,
-        ctime: now,
-        mtime: now,
-        btime: (volume.geometry.want_extra >= 24).then_some(now),
-        links: if is_dir { 2 } else { 1 },
-        generation,
-        extra: volume.geometry.want_extra,
-        ..DiskInode::default()
-    };
-    if kind == abi::S_IFCHR || kind == abi::S_IFBLK {
-        (fields.block[0], fields.block[1]) = device_out(new.rdev.major, new.rdev.minor);
-    }
-    let node = Node::with(volume, ino, fields);
+    let node = new_node(dir, new, if is_dir { 2 } else { 1 }, now)?;
     let content = || {
         node.store_new()?;
         if is_dir {
@@ -63,7 +44,7 @@ pub fn create(
             node.set_link_text(text)?;
         }
         node.store()?;
-        dir.add_entry(name, ino, node.type_byte())
+        dir.add_entry(name, node.ino, node.type_byte())
     };
     if let Err(e) = content() {
         // Nothing leads there yet: give everything back.
@@ -75,6 +56,41 @@ pub fn create(
     }
     touch(dir, now)?;
     Ok(node)
+}
+
+/// Makes a regular file that no name leads to, in the filesystem of `dir`.
+pub fn create_unnamed(dir: &Node, new: &NewNode, now: Timestamp) -> Result<Node> {
+    let node = new_node(dir, new, 0, now)?;
+    if let Err(e) = node.store_new() {
+        node.delete(now)?;
+        return Err(e);
+    }
+    Ok(node)
+}
+
+/// Takes an inode near `dir`; it is not in the table yet.
+fn new_node(dir: &Node, new: &NewNode, links: u16, now: Timestamp) -> Result<Node> {
+    let volume: &Arc<Volume> = &dir.volume;
+    let kind = new.mode & abi::S_IFMT;
+    let is_dir = kind == abi::S_IFDIR;
+    let (ino, generation) = volume.allocate_inode(dir.ino, is_dir)?;
+    let mut fields = DiskInode {
+        mode: new.mode as u16,
+        uid: new.uid,
+        gid: new.gid,
+        atime: now,
+        ctime: now,
+        mtime: now,
+        btime: (volume.geometry.want_extra >= 24).then_some(now),
+        links,
+        generation,
+        extra: volume.geometry.want_extra,
+        ..DiskInode::default()
+    };
+    if kind == abi::S_IFCHR || kind == abi::S_IFBLK {
+        (fields.block[0], fields.block[1]) = device_out(new.rdev.major, new.rdev.minor);
+    }
+    Ok(Node::with(volume, ino, fields))
 }
 
 /// Gives `target` the free name `name` as well.

@@ -283,6 +283,12 @@ impl Inode for MemInode {
         self.add(name, node, None)
             .map(|inode| inode as Arc<dyn Inode>)
     }
+    fn create_unnamed(&self, node: &NewNode) -> Result<Arc<dyn Inode>> {
+        self.entries()?;
+        let inode = Self::make(&self.shared, node, Some(self.ino), None)?;
+        inode.meta.lock().nlink = 0;
+        Ok(inode)
+    }
     fn symlink(&self, name: &[u8], target: &[u8], node: &NewNode) -> Result<Arc<dyn Inode>> {
         self.add(name, node, Some(target))
             .map(|inode| inode as Arc<dyn Inode>)
@@ -448,6 +454,54 @@ impl Inode for MemInode {
             return Err(Errno::ENOSPC);
         }
         Ok(end - pos)
+    }
+    fn preallocate(&self, pos: u64, end: u64, _grows: bool) -> Result<()> {
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let cache = self.page_cache()?;
+        let free = |shared: &Shared| {
+            let used = shared.pages.load(Ordering::Relaxed);
+            shared.max_pages.saturating_sub(used)
+        };
+        self.recharge();
+        for index in pos / PAGE..end.div_ceil(PAGE) {
+            if cache.is_cached(index) {
+                continue;
+            }
+            // All of it, or what came before is given back: the file is as it was.
+            let result = match free(&self.shared) {
+                0 => Err(Errno::ENOSPC),
+                _ => cache.get(index).map(drop),
+            };
+            self.recharge();
+            if let Err(e) = result {
+                cache.drop_pages(self.size().div_ceil(PAGE).max(pos / PAGE), u64::MAX);
+                self.recharge();
+                return Err(e);
+            }
+        }
+        Ok(())
+    }
+    fn punch(&self, from: u64, to: u64) -> Result<()> {
+        self.page_cache()?.drop_pages(from, to);
+        self.recharge();
+        Ok(())
+    }
+    fn seek_hole(&self, pos: u64, hole: bool) -> Result<u64> {
+        const PAGE: u64 = PAGE_SIZE as u64;
+        let size = self.size();
+        if pos >= size {
+            return Err(Errno::ENXIO);
+        }
+        let cache = self.page_cache()?;
+        let mut index = pos / PAGE;
+        if !hole {
+            let next = cache.next_cached(index).filter(|i| i * PAGE < size);
+            return next.map(|i| (i * PAGE).max(pos)).ok_or(Errno::ENXIO);
+        }
+        while cache.is_cached(index) {
+            index += 1;
+        }
+        Ok((index * PAGE).clamp(pos, size))
     }
     fn written(&self, end: u64) {
         if let Body::File { size, .. } = &self.body {

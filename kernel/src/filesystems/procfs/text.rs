@@ -93,7 +93,7 @@ impl File for TextFile {
         let dentry = &self.path.dentry;
         Ok(dentry.inode.attr()?.to_stat(dentry.sb.dev))
     }
-    fn truncate(&self, _len: u64) -> Result<()> {
+    fn truncate(&self, _len: u64, _keeps_set_id: bool) -> Result<()> {
         // Shells truncate what they redirect to; there is nothing to cut.
         Ok(())
     }

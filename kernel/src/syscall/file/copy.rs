@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::limit::file_limit;
+use super::limit::{file_limit, keeps_set_id, over_file_limit};
 use super::{MAX_RW_COUNT, SyscallResult, io_file, position, with_sigpipe};
 use crate::abi;
 use crate::error::{Errno, Result};
@@ -17,6 +17,21 @@ const COPY_CHUNK: usize = 64 * 1024;
 /// given (and advanced), else at its description's. A short count when either ends or fails
 /// after the first byte.
 fn copy_between(
+    input: &OpenFile,
+    in_pos: Option<&mut u64>,
+    output: &OpenFile,
+    out_pos: Option<&mut u64>,
+    count: usize,
+) -> Result<usize> {
+    let done = copy_in_pieces(input, in_pos, output, out_pos, count);
+    if done == Err(Errno::EFBIG) && output.file.is_positional() && file_limit() != u64::MAX {
+        return Err(over_file_limit());
+    }
+    done
+}
+
+/// As [`copy_between`], without the signal of a file size limit.
+fn copy_in_pieces(
     input: &OpenFile,
     mut in_pos: Option<&mut u64>,
     output: &OpenFile,
@@ -37,7 +52,9 @@ fn copy_between(
         let step = match input.pread(from, &mut IoDest::kernel(&mut buffer[..want])) {
             Ok(0) => break,
             Ok(got) => {
-                let mut src = IoSource::kernel(&buffer[..got]).with_file_limit(limit);
+                let mut src = IoSource::kernel(&buffer[..got])
+                    .with_file_limit(limit)
+                    .with_keeps_set_id(keeps_set_id);
                 match out_pos.as_deref_mut() {
                     Some(pos) => output.pwrite(*pos, &mut src).inspect(|&n| *pos += n as u64),
                     None => output.write(&mut src),
@@ -112,6 +129,27 @@ pub fn copy_file_range(
         None => Ok(None),
     };
     let (mut from, mut to) = (read_offset(in_offset)?, read_offset(out_offset)?);
+    let (start, at) = (
+        from.unwrap_or_else(|| input.position()),
+        to.unwrap_or_else(|| output.position()),
+    );
+    let st = input.file.stat()?;
+    let size = u64::try_from(st.st_size).unwrap_or(0);
+    let (end, out_end) = match (
+        start.checked_add(count as u64),
+        at.checked_add(count as u64),
+    ) {
+        (Some(end), Some(out_end)) => (end, out_end),
+        _ => return Err(Errno::EOVERFLOW),
+    };
+    let same = output.file.stat().map(|o| (o.st_dev, o.st_ino))? == (st.st_dev, st.st_ino);
+    let out_end = out_end.min(at.saturating_add(size.saturating_sub(start)));
+    if same && start < out_end && at < end.min(size) {
+        return Err(Errno::EINVAL);
+    }
+    if start >= size {
+        return Ok(0);
+    }
     let count = count.min(MAX_RW_COUNT);
     let n = copy_between(&input, from.as_mut(), &output, to.as_mut(), count)?;
     if let Some(pos) = from {

@@ -2,12 +2,13 @@
 
 use alloc::vec::Vec;
 
-use super::limit::{file_limit, over_file_limit};
+use super::limit::{file_limit, keeps_set_id, over_file_limit};
 use super::{MAX_RW_COUNT, SyscallResult, position, with_sigpipe};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
 use crate::mm::UserAddr;
+use crate::mm::addr::USER_END;
 use crate::process;
 use crate::vm::io::UserRange;
 use crate::vm::{IoDest, IoSource, UserPtr};
@@ -45,7 +46,7 @@ fn write_from(of: &OpenFile, pos: Option<u64>, mut src: IoSource<'_>) -> Syscall
     let mut limit = u64::MAX;
     if of.file.is_positional() {
         limit = file_limit();
-        src = src.with_file_limit(limit);
+        src = src.with_file_limit(limit).with_keeps_set_id(keeps_set_id);
     }
     let done = match pos {
         Some(pos) => of.pwrite(pos, &mut src),
@@ -57,14 +58,23 @@ fn write_from(of: &OpenFile, pos: Option<u64>, mut src: IoSource<'_>) -> Syscall
     with_sigpipe(of, done)
 }
 
+/// How many of `count` bytes at `buf` one call moves. EFAULT when they do not lie in a
+/// program's part of memory.
+fn in_memory(buf: UserAddr, count: usize) -> Result<usize> {
+    match buf.0.checked_add(count as u64) {
+        Some(end) if end <= USER_END => Ok(count.min(MAX_RW_COUNT)),
+        _ => Err(Errno::EFAULT),
+    }
+}
+
 pub fn read(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
     let of = process::current().file(fd)?;
-    Ok(of.read(&mut IoDest::user(buf, count.min(MAX_RW_COUNT)))? as isize)
+    Ok(of.read(&mut IoDest::user(buf, in_memory(buf, count)?))? as isize)
 }
 
 pub fn write(fd: i32, buf: UserAddr, count: usize) -> SyscallResult {
     let of = process::current().file(fd)?;
-    write_from(&of, None, IoSource::user(buf, count.min(MAX_RW_COUNT)))
+    write_from(&of, None, IoSource::user(buf, in_memory(buf, count)?))
 }
 
 pub fn readv(fd: i32, iov: UserPtr<abi::iovec>, count: usize) -> SyscallResult {
@@ -80,13 +90,13 @@ pub fn writev(fd: i32, iov: UserPtr<abi::iovec>, count: usize) -> SyscallResult 
 pub fn pread64(fd: i32, buf: UserAddr, count: usize, pos: i64) -> SyscallResult {
     let pos = position(pos)?;
     let of = process::current().file(fd)?;
-    Ok(of.pread(pos, &mut IoDest::user(buf, count.min(MAX_RW_COUNT)))? as isize)
+    Ok(of.pread(pos, &mut IoDest::user(buf, in_memory(buf, count)?))? as isize)
 }
 
 pub fn pwrite64(fd: i32, buf: UserAddr, count: usize, pos: i64) -> SyscallResult {
     let pos = position(pos)?;
     let of = process::current().file(fd)?;
-    write_from(&of, Some(pos), IoSource::user(buf, count.min(MAX_RW_COUNT)))
+    write_from(&of, Some(pos), IoSource::user(buf, in_memory(buf, count)?))
 }
 
 pub fn preadv(fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64) -> SyscallResult {
@@ -101,7 +111,14 @@ pub fn pwritev(fd: i32, iov: UserPtr<abi::iovec>, count: usize, pos: i64) -> Sys
     write_from(&of, Some(pos), IoSource::vector(vector(iov, count)?))
 }
 
-/// `flags` (RWF_*) change durability or blocking; none is there yet: EOPNOTSUPP.
+/// RWF_* (man 2 preadv2), which the exported headers lack as plain numbers.
+const RWF_HIPRI: u32 = 1;
+const RWF_DSYNC: u32 = 2;
+const RWF_SYNC: u32 = 4;
+const RWF_APPEND: u32 = 16;
+
+/// Polling for the end of I/O (RWF_HIPRI) is a hint; what would never block (RWF_NOWAIT) is
+/// not told apart: EOPNOTSUPP. RWF_DSYNC and RWF_SYNC mean nothing to a read.
 pub fn preadv2(
     fd: i32,
     iov: UserPtr<abi::iovec>,
@@ -110,10 +127,12 @@ pub fn preadv2(
     _pos_high: u64,
     flags: u32,
 ) -> SyscallResult {
-    match (flags, pos) {
-        (0, -1) => readv(fd, iov, count),
-        (0, _) => preadv(fd, iov, count, pos),
-        _ => Err(Errno::EOPNOTSUPP),
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    match pos {
+        -1 => readv(fd, iov, count),
+        _ => preadv(fd, iov, count, pos),
     }
 }
 
@@ -126,11 +145,23 @@ pub fn pwritev2(
     _pos_high: u64,
     flags: u32,
 ) -> SyscallResult {
-    match (flags, pos) {
-        (0, -1) => writev(fd, iov, count),
-        (0, _) => pwritev(fd, iov, count, pos),
-        _ => Err(Errno::EOPNOTSUPP),
+    if flags & !(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND) != 0 {
+        return Err(Errno::EOPNOTSUPP);
     }
+    let pos = match pos {
+        -1 => None,
+        _ => Some(position(pos)?),
+    };
+    let of = process::current().file(fd)?;
+    let mut src = IoSource::vector(vector(iov, count)?);
+    if flags & RWF_APPEND != 0 {
+        src = src.with_append();
+    }
+    let n = write_from(&of, pos, src)?;
+    if n > 0 && flags & (RWF_DSYNC | RWF_SYNC) != 0 && of.file.is_positional() {
+        of.file.sync(flags & RWF_SYNC == 0)?;
+    }
+    Ok(n)
 }
 
 pub fn lseek(fd: i32, offset: i64, whence: u32) -> SyscallResult {

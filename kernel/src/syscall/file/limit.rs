@@ -9,6 +9,11 @@ pub(super) fn file_limit() -> u64 {
     process::current().process().limit(abi::RLIMIT_FSIZE)
 }
 
+/// CAP_FSETID: writes leave set-id bits alone (man 7 capabilities).
+pub(super) fn keeps_set_id() -> bool {
+    process::current().cred().is_privileged()
+}
+
 /// EFBIG, with SIGXFSZ for the caller.
 pub(super) fn over_file_limit() -> Errno {
     signal::send_task(&process::current(), SigInfo::kernel(abi::SIGXFSZ));

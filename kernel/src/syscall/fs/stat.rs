@@ -205,6 +205,25 @@ fn statfs_of(path: &Path) -> Result<abi::statfs64> {
     Ok(out)
 }
 
+/// Of an object outside the tree: the filesystem that Linux keeps such ones on.
+fn statfs_of_object(file: &crate::file::OpenFile) -> Result<abi::statfs64> {
+    /// PIPEFS_MAGIC, which Linux's exported headers lack.
+    const PIPES: i64 = 0x5049_5045;
+    // SAFETY: a C structure of integers: all zero is a valid value.
+    let mut out: abi::statfs64 = unsafe { core::mem::zeroed() };
+    out.f_type = match file.file.stat()?.st_mode & abi::S_IFMT {
+        abi::S_IFIFO => PIPES,
+        abi::S_IFSOCK => i64::from(abi::SOCKFS_MAGIC),
+        _ => i64::from(abi::ANON_INODE_FS_MAGIC),
+    };
+    out.f_bsize = crate::mm::PAGE_SIZE as i64;
+    out.f_frsize = out.f_bsize;
+    out.f_namelen = NAME_MAX as i64;
+    // ST_VALID.
+    out.f_flags = 0x20;
+    Ok(out)
+}
+
 pub fn statfs(path: UserAddr, out: UserPtr<abi::statfs64>) -> SyscallResult {
     let path = path_arg(path)?;
     let place = Context::new().resolve(abi::AT_FDCWD, &path, true)?;
@@ -214,7 +233,10 @@ pub fn statfs(path: UserAddr, out: UserPtr<abi::statfs64>) -> SyscallResult {
 
 pub fn fstatfs(fd: i32, out: UserPtr<abi::statfs64>) -> SyscallResult {
     let file = crate::process::current().file(fd)?;
-    let place = vfs::location(&file).ok_or(Errno::ENOSYS)?;
-    out.write(statfs_of(place)?)?;
+    let stat = match vfs::location(&file) {
+        Some(place) => statfs_of(place)?,
+        None => statfs_of_object(&file)?,
+    };
+    out.write(stat)?;
     Ok(0)
 }

@@ -183,6 +183,21 @@ impl Node {
         self.store()
     }
 
+    /// Frees the blocks `[from, to)` of the file. `trim` runs in between, when they are holes
+    /// already and nothing else has them yet: it drops their pages.
+    pub fn punch(&self, from: u64, to: u64, trim: impl FnOnce()) -> Result<()> {
+        let freed = {
+            let _map = self.map.write();
+            self.fresh.lock().remove(from, to);
+            self.with_map(|map| map.punch(from, to))?
+        };
+        trim();
+        for (first, count) in freed {
+            self.volume.release(first, count)?;
+        }
+        Ok(())
+    }
+
     /// Frees everything: the last name and the last user are gone.
     pub fn delete(&self, now: Timestamp) -> Result<()> {
         let is_dir = self.is_dir();
