@@ -10,6 +10,7 @@
 . "$(dirname "$0")/env.sh"
 . "$OXBOW_TOP/build/packages.sh"
 ensure build
+need_git
 mkdir -p "$DIST/parts"
 
 # Copies a build product when it changed, so that its time tells when it did. Usage: part FILE NAME

@@ -31,7 +31,6 @@ export RUSTUP_AUTO_INSTALL=0
 PATH=$PATH:/usr/sbin:/sbin
 cd "$OXBOW_TOP"
 
-
 # Brings the machine to where PURPOSES work. Usage: ensure build run test
 ensure() {
     "$OXBOW_TOP/build/setup/setup.sh" "$@"
@@ -41,9 +40,27 @@ ensure() {
     fi
 }
 
-# Compiles, quietly when nothing changed: cargo's "Finished" lines stay out, progress and errors do not.
-build_with_cargo() {
-    cargo build "$@" 2> >(grep -v '^ *Finished ' >&2 || true)
+# Compiles, quietly when nothing changed: cargo's "Finished" lines stay out, progress and errors do not. A line a minute
+# says that it is alive: linking a program with all its crates takes several.
+build_with_cargo() (
+    # A pipe that nobody writes to: a wait that needs no program, which would be left over when the wait is cut short.
+    exec {silence}<> <(:)
+    (
+        minutes=0
+        until read -r -t 60 -u "$silence"; do
+            minutes=$((minutes + 1))
+            step "... still compiling, $minutes min"
+        done
+    ) &
+    ticker=$!
+    trap 'kill $ticker' EXIT
+    cargo build "$@" 2> >(grep --line-buffered -v '^ *Finished ' >&2 || true)
+)
+
+# Which files are sources is git's to say.
+need_git() {
+    git ls-files --error-unmatch Makefile >/dev/null ||
+        die "git cannot list the files of $OXBOW_TOP (its reason is above)." "Oxbow is built in a git checkout of your own: git clone"
 }
 
 seconds_since() { awk -v a="$1" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f s", b - a }'; }

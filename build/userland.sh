@@ -36,6 +36,7 @@ if [ ! -d "$out" ]; then
         say "building userland: ${PROGRAMS[*]} (minutes the first time; then only what changed)"
         build_with_cargo --profile user --target $MUSL "${PROGRAMS[@]/#/-p}"
         new=$(mktemp -d "$cache/new.XXXXXX")
+        trap 'rm -rf "$new"' EXIT
         chmod 755 "$new"
         for program in "${PROGRAMS[@]}"; do
             cp "$TARGET/$MUSL/user/$program" "$new/"
@@ -47,7 +48,7 @@ if [ ! -d "$out" ]; then
         rm -rf "$out"
         mv "$new" "$out"
         # The oldest builds make room.
-        ls -1dt "$cache"/*/ | tail -n +$((KEEP + 1)) | xargs -r rm -rf
+        ls -1dt "$cache"/[0-9a-f]*/ | tail -n +$((KEEP + 1)) | xargs -r rm -rf
     fi
     exec 9>&-
     find "$cache" -name '*.lock' -mmin +600 -delete

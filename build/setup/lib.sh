@@ -28,12 +28,14 @@ NEEDED_GIB=6
 # What messages start with.
 TAG=setup
 
-say() { printf '\033[1m[%s]\033[0m %s\n' "$TAG" "$*" >&2; }
-step() { printf '\033[1m[%s]\033[0m   %s\n' "$TAG" "$*" >&2; }
+# Bold and red where somebody looks, nothing in a log.
+if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then BOLD=$'\033[1m' RED=$'\033[1;31m' PLAIN=$'\033[0m'; else BOLD='' RED='' PLAIN=''; fi
+say() { printf '%s[%s]%s %s\n' "$BOLD" "$TAG" "$PLAIN" "$*" >&2; }
+step() { printf '%s[%s]%s   %s\n' "$BOLD" "$TAG" "$PLAIN" "$*" >&2; }
 
 # Ends the script with a message and, on further lines, what the user can do about it.
 die() {
-    printf '\033[1;31m[%s] error:\033[0m %s\n' "$TAG" "$1" >&2
+    printf '%s[%s] error:%s %s\n' "$RED" "$TAG" "$PLAIN" "$1" >&2
     shift
     local line
     for line in "$@"; do printf '                %s\n' "$line" >&2; done
@@ -42,23 +44,27 @@ die() {
 
 # Runs a command as root: directly, or through sudo.
 as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo "$@"
-    else
-        die "'$*' needs root, and there is no sudo." "Run this as root once: make setup"
-    fi
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Makes sure that as_root will work, and lets sudo ask for the password now, while nothing else writes to the terminal.
+# Usage: need_root WHAT_FOR
+need_root() {
+    [ "$(id -u)" != 0 ] || return 0
+    command -v sudo >/dev/null || die "$1 needs root, and there is no sudo." "Run this as root once: make setup"
+    sudo -n true 2>/dev/null || sudo -p "[$TAG] $1 needs root; sudo's password for %u: " true ||
+        die "$1 needs root, and sudo refuses." "Run this as root once: make setup"
 }
 
 # Runs a command quietly; its output goes to a log whose end is shown when the command fails.
-# A dot a second says that it is alive.
+# Passing seconds say that it is alive.
 # Usage: quietly LOGFILE COMMAND...
 quietly() {
     local log=$1 pid seconds=0
     shift
     mkdir -p "$(dirname "$log")"
-    "$@" >"$log" 2>&1 &
+    # Ctrl-C is for the command too, which as a background one would not hear it.
+    (trap - INT QUIT && "$@") >"$log" 2>&1 </dev/null &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
         sleep 1
@@ -69,7 +75,7 @@ quietly() {
             step "... $seconds s"
         fi
     done
-    [ ! -t 2 ] || printf '\r' >&2
+    [ ! -t 2 ] || printf '\r\033[K' >&2
     wait "$pid" && return 0
     local status=$?
     tail -n 25 "$log" | sed 's/^/    | /' >&2

@@ -101,7 +101,10 @@ for purpose in "$@"; do
     rust)
         # Which of Debian's Rusts: the one kept current for browsers where there is one.
         command -v apt-get >/dev/null || die "no apt-get here, and rustup cannot download Rust $RUST_PIN." "Install Rust $RUST_PIN with the targets ${RUST_TARGETS[*]} by hand."
-        [ -n "$(candidate rustc-web)" ] || apt_update
+        if [ -z "$(candidate rustc-web)" ]; then
+            need_root "reading package lists"
+            apt_update
+        fi
         if version=$(candidate rustc-web) && [ -n "$version" ] && [ "$version" != none ] && [ "$version" != "(none)" ]; then
             rust=(rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web rust-web-llvm)
         else
@@ -130,6 +133,7 @@ command -v apt-get >/dev/null || die "these are missing, and there is no apt-get
     "Install what provides them with your system's package manager."
 
 check_disk /usr
+need_root "installing packages"
 apt_update
 for package in "${missing[@]}"; do
     found=$(candidate "$package")

@@ -11,14 +11,20 @@ cd "$OXBOW_TOP"
 current=$OXBOW_HOME/toolchain
 dist=${RUSTUP_DIST_SERVER:-https://static.rust-lang.org}
 
-if has_rustup; then
-    ! toolchain_complete || exit 0
-else
-    ! toolchain_complete "$current/bin" || exit 0
-fi
+is_there() { if has_rustup; then toolchain_complete; else toolchain_complete "$current/bin"; fi; }
+! is_there || exit 0
 say "Rust $RUST_PIN for ${RUST_TARGETS[*]} is not there yet"
 mkdir -p "$OXBOW_HOME"
 check_disk "$OXBOW_HOME"
+# Two checkouts make it once.
+exec 8>"$OXBOW_HOME/setup.lock"
+if ! flock -n 8; then
+    say "another set-up is making it; waiting"
+    flock 8
+    ! is_there || exit 0
+fi
+# What a set-up that was ended by force left behind.
+rm -rf "$OXBOW_HOME"/assembling.*
 
 # rustup, asked for exactly what rust-toolchain.toml lists. Debian's assembly, if it sits under this name, makes way.
 rustup_install() {
