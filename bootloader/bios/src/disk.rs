@@ -4,7 +4,7 @@
 //! and the last one is kept in the bounce buffer: partition table, file system and the
 //! small files cost three calls instead of a dozen.
 
-use crate::layout::{BOUNCE, BOUNCE_LEN, PACKET};
+use crate::layout::{ANSWER, BOUNCE, BOUNCE_LEN, PACKET};
 use crate::real_mode::{self, Registers};
 use oxbow_loader_core::disk::{Disk, DiskError, SECTOR};
 
@@ -95,5 +95,24 @@ impl Disk for BiosDisk {
             lba += (len / SECTOR) as u64;
         }
         Ok(())
+    }
+    fn sectors(&mut self) -> Option<u64> {
+        // EDD-3, 8.13: drive parameters, of the 26 bytes that the first version has.
+        const LEN: u16 = 26;
+        let mut parameters = [0; LEN as usize];
+        parameters[..2].copy_from_slice(&LEN.to_le_bytes());
+        real_mode::set_answer(&parameters);
+        let result = real_mode::call(
+            0x13,
+            Registers {
+                eax: 0x4800,
+                edx: self.drive.into(),
+                esi: ANSWER as u32,
+                ..Registers::default()
+            },
+        );
+        let answer = real_mode::answer();
+        let sectors = u64::from_le_bytes(core::array::from_fn(|i| answer[16 + i]));
+        (!result.carry() && sectors != 0).then_some(sectors)
     }
 }

@@ -33,4 +33,8 @@ impl fmt::Display for DiskError {
 pub trait Disk {
     /// Fills `buf`, a multiple of [`SECTOR`] bytes, from sector `lba` on.
     fn read(&mut self, lba: u64, buf: &mut [u8]) -> Result<(), DiskError>;
+    /// How many sectors there are, if that can be known.
+    fn sectors(&mut self) -> Option<u64> {
+        None
+    }
 }

@@ -23,6 +23,9 @@ impl Disk for MemDisk {
         buf.copy_from_slice(from);
         Ok(())
     }
+    fn sectors(&mut self) -> Option<u64> {
+        Some((self.0.len() / SECTOR) as u64)
+    }
 }
 
 const START: usize = 3;

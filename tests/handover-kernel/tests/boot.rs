@@ -387,16 +387,33 @@ fn both_fronts_say_what_is_wrong_with_the_files() {
 
 #[test]
 fn bios_says_what_is_wrong_with_the_disk() {
-    let no_table = changed(|bytes| bytes[SECTOR] = 0);
+    // The table and its copy.
+    let no_table = changed(|bytes| {
+        let last = bytes.len() - SECTOR;
+        bytes[SECTOR] = 0;
+        bytes[last] = 0;
+    });
     bad(Firmware::Bios, &no_table, &[], "no GPT header");
-    let no_esp = changed(|bytes| bytes[2 * SECTOR + 128] ^= 1);
-    bad(Firmware::Bios, &no_esp, &[], "no EFI system partition");
+    let damaged = changed(|bytes| {
+        let last = bytes.len() - SECTOR;
+        bytes[2 * SECTOR + 128] ^= 1;
+        bytes[last] = 0;
+    });
+    bad(Firmware::Bios, &damaged, &[], "damaged GPT entries");
     let no_fat = changed(|bytes| bytes[MIB..MIB + SECTOR].fill(0));
     bad(Firmware::Bios, &no_fat, &[], "no FAT file system");
     let no_stage2 = changed(|bytes| bytes[64 * SECTOR] ^= 1);
     bad(Firmware::Bios, &no_stage2, &[], "second stage is damaged");
     let short = changed(|bytes| bytes.truncate(2048 * SECTOR + 40 * 1024));
     bad(Firmware::Bios, &short, &[], "read error");
+}
+
+#[test]
+fn bios_boots_from_the_copy_of_a_damaged_table() {
+    let wiped = changed(|bytes| bytes[SECTOR..34 * SECTOR].fill(0));
+    good_disk(Firmware::Bios, &wiped.0, &[]);
+    let entries = changed(|bytes| bytes[2 * SECTOR..3 * SECTOR].fill(0xff));
+    good_disk(Firmware::Bios, &entries.0, &[]);
 }
 
 /// The checking kernel's file with `change` made, packed onto a copy of the good image without
