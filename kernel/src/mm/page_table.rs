@@ -12,7 +12,7 @@ mod pte;
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-pub use pte::{Caching, KernelAccess, Pte, PteFlags};
+pub use pte::{Caching, KernelAccess, Pte, PteFlags, no_execute, without_no_execute};
 
 use super::frame::{FrameRef, OutOfMemory, Purpose};
 use super::{PAGE_SIZE, PhysAddr, VirtAddr};

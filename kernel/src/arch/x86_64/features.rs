@@ -88,6 +88,29 @@ fn detect() -> Features {
     f
 }
 
+/// What the kernel cannot do without, as /proc/cpuinfo names it, with its bit in EDX of CPUID
+/// leaf 1 (AMD64 makes all of them part of long mode; a hypervisor may still hide them).
+const NEEDED: [(&str, u32); 6] = [
+    ("fpu", 0),
+    ("tsc", 4),
+    ("msr", 5),
+    ("cmov", 15),
+    ("fxsr", 24),
+    ("sse2", 26),
+];
+
+/// The first thing missing that the kernel cannot do without.
+pub fn missing() -> Option<&'static str> {
+    use core::arch::x86_64::__cpuid;
+    let one = __cpuid(1).edx;
+    if let Some((name, _)) = NEEDED.iter().find(|(_, bit)| one & 1 << bit == 0) {
+        return Some(name);
+    }
+    let syscall =
+        __cpuid(0x8000_0000).eax >= 0x8000_0001 && __cpuid(0x8000_0001).edx & 1 << 11 != 0;
+    (!syscall).then_some("syscall")
+}
+
 /// A random number from the CPU; `None` when it has no generator or the generator is dry.
 pub fn hardware_random() -> Option<u64> {
     #[cfg(target_os = "none")]

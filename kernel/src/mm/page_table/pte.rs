@@ -1,5 +1,7 @@
 //! One page-table entry (Intel SDM vol. 3A, 4.5).
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use crate::mm::PhysAddr;
 
 bitflags::bitflags! {
@@ -38,6 +40,21 @@ bitflags::bitflags! {
 
 /// Bits that hold the frame address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+/// [`PteFlags::NO_EXECUTE`], or nothing on a CPU that takes the bit for a reserved one.
+static NO_EXECUTE: AtomicU64 = AtomicU64::new(PteFlags::NO_EXECUTE.bits());
+
+/// The flag that forbids instruction fetches, empty where the CPU has no such thing. New
+/// entries take it from here.
+#[inline]
+pub fn no_execute() -> PteFlags {
+    PteFlags::from_bits_truncate(NO_EXECUTE.load(Ordering::Relaxed))
+}
+
+/// The CPU has no NX: entries made from now on do without. Boot CPU, before the first entry.
+pub fn without_no_execute() {
+    NO_EXECUTE.store(0, Ordering::Relaxed);
+}
 
 /// What a kernel mapping allows: writable and executable together cannot be said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,15 +95,13 @@ impl Pte {
         Pte((frame.0 & ADDRESS) | flags.bits())
     }
     /// A leaf entry of the kernel half.
-    pub const fn kernel(frame: PhysAddr, access: KernelAccess, caching: Caching) -> Pte {
+    pub fn kernel(frame: PhysAddr, access: KernelAccess, caching: Caching) -> Pte {
         let common = PteFlags::PRESENT
             .union(PteFlags::ACCESSED)
             .union(PteFlags::GLOBAL);
         let access = match access {
-            KernelAccess::ReadOnly => PteFlags::NO_EXECUTE,
-            KernelAccess::ReadWrite => PteFlags::WRITE
-                .union(PteFlags::DIRTY)
-                .union(PteFlags::NO_EXECUTE),
+            KernelAccess::ReadOnly => no_execute(),
+            KernelAccess::ReadWrite => PteFlags::WRITE.union(PteFlags::DIRTY).union(no_execute()),
             KernelAccess::Execute => PteFlags::empty(),
         };
         let caching = match caching {

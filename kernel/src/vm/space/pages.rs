@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 
 use super::{AddressSpace, PAGE};
 use crate::mm::page_table::{HUGE_SIZE, UserTables};
-use crate::mm::page_table::{Pte, PteFlags, TableMemory};
+use crate::mm::page_table::{Pte, PteFlags, TableMemory, no_execute};
 use crate::mm::{FrameRef, PhysAddr};
 use crate::vm::page_cache::Unmap;
 use crate::vm::space::Prot;
@@ -47,7 +47,7 @@ pub(in crate::vm) fn base_flags(prot: Prot) -> PteFlags {
         flags |= PteFlags::PRESENT;
     }
     if !prot.contains(Prot::EXEC) {
-        flags |= PteFlags::NO_EXECUTE;
+        flags |= no_execute();
     }
     flags
 }
