@@ -14,7 +14,7 @@
 //!
 //! | layer | modules | rule |
 //! | --- | --- | --- |
-//! | L0 | [`arch`], [`abi`], [`cmdline`], [`error`], [`log`] | imports nothing above; its assembly reaches `syscall` and `trap` by symbol |
+//! | L0 | [`arch`], [`abi`], [`cmdline`], [`error`], [`log`], [`screen`] | imports nothing above; its assembly reaches `syscall` and `trap` by symbol |
 //! | L1 | [`sync`], [`mm`] | never sleeps |
 //! | L2 | [`time`], [`sched`], `power`, [`uts`] | threads, run queues, wait queues, sleeping locks; knows no process |
 //! | L3 | [`vm`] | address spaces, faults, page cache, user copies; may sleep |
@@ -35,6 +35,7 @@ pub mod cmdline;
 pub mod error;
 #[macro_use]
 pub mod log;
+pub mod screen;
 
 pub mod mm;
 pub mod sync;

@@ -41,6 +41,8 @@ static mut RING: Ring = Ring {
 };
 
 static SINK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+/// The screen, which shows what the console shows.
+static SCREEN: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static CLOCK: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 static CONSOLE_LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 
@@ -52,6 +54,11 @@ pub type Clock = fn() -> u64;
 /// Registers the console that mirrors records.
 pub fn set_sink(sink: Sink) {
     SINK.store(sink as *mut (), Ordering::Release);
+}
+
+/// Registers a second console that mirrors the same records, the screen.
+pub fn set_screen(sink: Sink) {
+    SCREEN.store(sink as *mut (), Ordering::Release);
 }
 
 /// Registers the clock that stamps records.
@@ -163,13 +170,18 @@ pub fn record(level: Level, args: fmt::Arguments<'_>) {
         }
     });
     NEWS.store(true, Ordering::Release);
-    let sink = SINK.load(Ordering::Acquire);
-    if !sink.is_null() && level as u8 <= CONSOLE_LEVEL.load(Ordering::Relaxed) {
-        // SAFETY: only `set_sink` stores here, and it stores a `Sink`.
-        let sink = unsafe { core::mem::transmute::<*mut (), Sink>(sink) };
-        // The "<n>" prefix is for readers of the ring only.
-        if let Ok(text) = core::str::from_utf8(&text[3..]) {
-            sink(text);
+    if level as u8 > CONSOLE_LEVEL.load(Ordering::Relaxed) {
+        return;
+    }
+    // The "<n>" prefix is for readers of the ring only.
+    let Ok(text) = core::str::from_utf8(&text[3..]) else {
+        return;
+    };
+    for sink in [&SINK, &SCREEN] {
+        let sink = sink.load(Ordering::Acquire);
+        if !sink.is_null() {
+            // SAFETY: only `set_sink` and `set_screen` store here, and they store a `Sink`.
+            (unsafe { core::mem::transmute::<*mut (), Sink>(sink) })(text);
         }
     }
 }

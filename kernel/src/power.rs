@@ -1,7 +1,9 @@
-//! Power: off, restart, and the power button.
+//! Power: off, restart, the power button and Ctrl-Alt-Del.
 //!
 //! Off and restart go through the registers that ACPI's FADT names (ACPI 6.5, 4.8.3); there
 //! is no AML interpreter, so `_S5_` was read by pattern (`arch::acpi`).
+
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::arch::acpi::{Power, platform};
 use crate::arch::regs::{inw, outb, outw};
@@ -45,6 +47,23 @@ pub fn restart() -> ! {
         arch::clock::spin_ns(10_000_000);
     }
     arch::reset::reset()
+}
+
+/// Whether Ctrl-Alt-Del restarts at once (man 2 reboot, `LINUX_REBOOT_CMD_CAD_ON`).
+static CTRL_ALT_DEL_RESTARTS: AtomicBool = AtomicBool::new(true);
+
+/// Says what Ctrl-Alt-Del does: restart at once, or ask the first process for it.
+pub fn set_ctrl_alt_del(restarts: bool) {
+    CTRL_ALT_DEL_RESTARTS.store(restarts, Ordering::Relaxed);
+}
+
+/// Ctrl-Alt-Del was pressed: restarts, or calls `ask`.
+pub fn ctrl_alt_del(ask: impl FnOnce()) {
+    if CTRL_ALT_DEL_RESTARTS.load(Ordering::Relaxed) {
+        info!("power: restart by Ctrl-Alt-Del");
+        restart()
+    }
+    ask()
 }
 
 /// Stops all CPUs for good.

@@ -9,7 +9,7 @@ use crate::imports::Import;
 
 /// The layers, lowest first. The one table: a new module of the kernel gets a place here.
 const LAYERS: [&[&str]; 11] = [
-    &["arch", "abi", "cmdline", "error", "log"],
+    &["arch", "abi", "cmdline", "error", "log", "screen"],
     &["sync", "mm"],
     &["time", "sched", "power", "uts"],
     &["vm"],

@@ -1,5 +1,6 @@
 //! Device drivers, behind the traits of lower layers. Only `init` names them.
 
+pub mod keyboard;
 pub mod pci;
 pub mod rtc;
 #[cfg(target_os = "none")]

@@ -19,16 +19,19 @@ use oxbow_handover::{KERNEL_BASE, PackageHeader};
 use crate::abi;
 use crate::arch::smp::{self, CpuMemory};
 use crate::arch::{
-    self, acpi, apic, calibrate, clock, descriptor, early_serial, entry, fpu, ioapic, percpu,
-    protect, regs,
+    self, acpi, apic, calibrate, clock, descriptor, early_serial, entry, features, fpu, ioapic,
+    percpu, protect, regs,
 };
 use crate::cmdline::{self, Options};
-use crate::drivers::{self, rtc};
+use crate::drivers::{self, keyboard, rtc};
 use crate::filesystems;
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
 use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
 use crate::{process, sched, time, vm};
+
+/// Free memory that start-up needs: with less, the first shell dies before its prompt.
+const MIN_FRAMES: usize = (8 << 20) / PAGE_SIZE;
 
 /// The kernel's first Rust code.
 ///
@@ -45,6 +48,10 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
     unsafe {
         // Exceptions are reported from here on.
         descriptor::load(None);
+        init_screen(boot_info);
+        if let Some(missing) = features::missing() {
+            panic!("this processor has no {missing}, which Oxbow needs");
+        }
         // While the text can still be reached through the direct map by one address.
         let (image, base) = (boot_info.kernel_addr, boot_info.kernel_image_offset);
         protect::patch_clac(|site| PhysAddr(image + (site - base)).as_mut_ptr());
@@ -68,6 +75,13 @@ pub unsafe fn start(boot_info: &'static mut BootInfo) -> ! {
         env!("CARGO_PKG_VERSION"),
         stats.total / 256
     );
+    if stats.total < MIN_FRAMES {
+        panic!(
+            "too little memory: {} MiB; Oxbow needs {} MiB beside its own image",
+            stats.total / 256,
+            MIN_FRAMES / 256
+        );
+    }
     let tsc_log = arch::tsc();
     let source = init_interrupts(boot_info, tsc_entry);
     // What came before there was a clock.
@@ -154,19 +168,39 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     match root::start_first(options) {
         Ok(()) => {
             info!("{} started", options.init);
-            // It takes this signal for a wish to be switched off.
-            crate::power::on_power_button(|| {
-                if let Some(init) = process::find(1) {
-                    let wish = process::SigInfo::kernel(abi::SIGUSR2);
-                    process::signal::send_process(&init, wish);
-                }
-            });
+            // It takes these signals for a wish to be switched off, or restarted.
+            crate::power::on_power_button(|| signal_first(abi::SIGUSR2));
+            keyboard::start(|| crate::power::ctrl_alt_del(|| signal_first(abi::SIGINT)));
+            crate::screen::write("\nThe console is on the serial port.\n");
             // The console is the programs' now; the ring keeps everything (dmesg).
             if options.log_level.is_none() {
                 crate::log::set_console_level(crate::log::Level::Error as u8);
             }
         }
-        Err(e) => panic!("cannot start {}: {e:?}", options.init),
+        Err(e) => panic!("cannot start init={}: {e}", options.init),
+    }
+}
+
+/// Sends the first process a signal of the kernel's own. From any context.
+fn signal_first(signal: u32) {
+    if let Some(init) = process::find(1) {
+        process::signal::send_process(&init, process::SigInfo::kernel(signal));
+    }
+}
+
+/// Messages on the screen, if the loader found one.
+fn init_screen(boot_info: &mut BootInfo) {
+    if let Some(buffer) = core::mem::replace(&mut boot_info.framebuffer, None.into()).into_option()
+    {
+        let info = buffer.info();
+        crate::screen::init(
+            buffer.into_buffer(),
+            info.width,
+            info.height,
+            info.stride * info.bytes_per_pixel,
+            info.bytes_per_pixel,
+        );
+        crate::log::set_screen(crate::screen::write);
     }
 }
 
@@ -310,6 +344,9 @@ unsafe fn init_memory(boot_info: &BootInfo) {
     // SAFETY: the regions are the loader's (caller).
     if unsafe { frame::init(&boot_info.memory_regions) }.is_err() {
         panic!("no usable memory");
+    }
+    if !features::features().contains(features::Features::NX) {
+        page_table::without_no_execute();
     }
     let root = PhysAddr(regs::cr3() & 0x000f_ffff_ffff_f000);
     for slot in 0..page_table::KERNEL_SLOT {

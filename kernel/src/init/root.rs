@@ -17,8 +17,8 @@ use crate::vfs::{Dev, FsContext, MountFlags, MountSource, mount};
 
 /// Why there is no root.
 pub enum NoRoot {
-    /// No device is what `root=` says; with the devices there are.
-    NotFound(String),
+    /// No device is what `root=` (if any) says; with the devices there are.
+    NotFound(Option<String>, String),
     /// The device's name, and what mounting it said.
     Mount(String, Errno),
 }
@@ -26,8 +26,47 @@ pub enum NoRoot {
 impl fmt::Display for NoRoot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoRoot::NotFound(devices) => write!(f, "no such device; there are:{devices}"),
+            NoRoot::NotFound(_, devices) if devices.is_empty() => {
+                f.write_str("there is no disk that Oxbow has a driver for (virtio-blk)")
+            }
+            NoRoot::NotFound(Some(root), devices) => {
+                write!(f, "nothing here is root={root}; there are:{devices}")
+            }
+            NoRoot::NotFound(None, devices) => write!(
+                f,
+                "no root= on the command line, and no partition that looks like one; \
+                 there are:{devices}"
+            ),
+            NoRoot::Mount(name, Errno::EINVAL) => {
+                write!(f, "{name} holds no ext2 file system that Oxbow can use")
+            }
+            NoRoot::Mount(name, Errno::EUCLEAN) => {
+                write!(f, "the file system of {name} is damaged: run e2fsck on it")
+            }
+            NoRoot::Mount(name, Errno::EIO) => write!(f, "{name} cannot be read"),
             NoRoot::Mount(name, e) => write!(f, "cannot mount {name}: {e:?}"),
+        }
+    }
+}
+
+/// Why the first program does not start.
+pub struct NoInit(Errno);
+
+impl From<Errno> for NoInit {
+    fn from(e: Errno) -> NoInit {
+        NoInit(e)
+    }
+}
+
+impl fmt::Display for NoInit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Errno::ENOENT => f.write_str("no such file on the root filesystem"),
+            Errno::EACCES => f.write_str("it is no file that may be executed"),
+            Errno::ENOEXEC => f.write_str("it is no program for this machine"),
+            Errno::EIO => f.write_str("it cannot be read"),
+            Errno::ENOMEM => f.write_str("too little memory"),
+            e => write!(f, "{e:?}"),
         }
     }
 }
@@ -40,7 +79,7 @@ pub fn mount(options: &Options<'_>) -> Result<(), NoRoot> {
             names.push(' ');
             names.push_str(disk.device.name());
         }
-        return Err(NoRoot::NotFound(names));
+        return Err(NoRoot::NotFound(options.root.map(String::from), names));
     };
     let name = alloc::format!("/dev/{}", disk.device.name());
     let (major, minor) = disk.number;
@@ -57,7 +96,7 @@ pub fn mount(options: &Options<'_>) -> Result<(), NoRoot> {
 }
 
 /// Runs the first program, with the console as its descriptors 0, 1 and 2.
-pub fn start_first(options: &Options<'_>) -> Result<(), Errno> {
+pub fn start_first(options: &Options<'_>) -> Result<(), NoInit> {
     let files = FdTable::new();
     if let Some(terminal) = console::terminal() {
         let flags = abi::O_RDWR | abi::O_NOCTTY;
@@ -78,5 +117,6 @@ pub fn start_first(options: &Options<'_>) -> Result<(), Errno> {
         env,
         FsContext::at_root()?,
         Arc::new(files),
-    )
+    )?;
+    Ok(())
 }

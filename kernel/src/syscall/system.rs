@@ -308,8 +308,7 @@ mod reboot_numbers {
     pub const CAD_OFF: u32 = 0;
 }
 
-/// man 2 reboot. As on Linux, it does not sync: who calls it has done that. There is no
-/// Ctrl-Alt-Del to catch: its two commands are EINVAL.
+/// man 2 reboot. As on Linux, it does not sync: who calls it has done that.
 pub fn reboot(magic: u32, magic2: u32, command: u32) -> SyscallResult {
     use reboot_numbers as n;
     require(CAP_SYS_BOOT)?;
@@ -318,7 +317,11 @@ pub fn reboot(magic: u32, magic2: u32, command: u32) -> SyscallResult {
     }
     match command {
         n::RESTART | n::RESTART2 | n::HALT | n::POWER_OFF => {}
-        n::CAD_ON | n::CAD_OFF => return Err(Errno::EINVAL),
+        n::CAD_ON | n::CAD_OFF => {
+            #[cfg(target_os = "none")]
+            crate::power::set_ctrl_alt_del(command == n::CAD_ON);
+            return Ok(0);
+        }
         _ => return Err(Errno::EINVAL),
     }
     #[cfg(target_os = "none")]
