@@ -1,6 +1,6 @@
 //! Disks for tests, made and checked with e2fsprogs on the host.
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -112,4 +112,61 @@ pub fn check_root_filesystem(machine: &Machine) -> (bool, String) {
         done.status.success() && !said.contains("not cleanly unmounted"),
         said,
     )
+}
+
+/// A copy of the image under test with another kernel command line.
+pub struct OtherCmdline {
+    path: PathBuf,
+}
+
+impl OtherCmdline {
+    /// `line` takes the place of build/cmdline's and may not be longer.
+    pub fn new(line: &str) -> OtherCmdline {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("oxbow-image-{}-{n}.qcow2", std::process::id()));
+        let raw = path.with_extension("raw");
+        let (path_text, raw_text) = (path.to_string_lossy(), raw.to_string_lossy());
+        let image = crate::image();
+        let image = image.to_string_lossy();
+        host("qemu-img", &["convert", "-O", "raw", &image, &raw_text]);
+        let old =
+            std::fs::read_to_string(crate::top().join("build/cmdline")).expect("the command line");
+        let old = old.trim_end();
+        assert!(line.len() <= old.len(), "the new line is too long");
+        let mut disk = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&raw)
+            .expect("the raw disk");
+        // The EFI system partition is at the beginning (docs/boot.md).
+        let mut start = vec![0; 33 << 20];
+        disk.read_exact(&mut start).expect("the raw disk");
+        let at = start
+            .chunks(512)
+            .position(|sector| sector.starts_with(old.as_bytes()))
+            .expect("the command line on the disk");
+        disk.seek(SeekFrom::Start(at as u64 * 512))
+            .and_then(|_| disk.write_all(format!("{line:<0$}", old.len()).as_bytes()))
+            .expect("the raw disk");
+        drop(disk);
+        host(
+            "qemu-img",
+            &["convert", "-f", "raw", "-O", "qcow2", &raw_text, &path_text],
+        );
+        std::fs::remove_file(&raw).expect("the raw disk is ours");
+        OtherCmdline { path }
+    }
+
+    /// The image file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for OtherCmdline {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
 }

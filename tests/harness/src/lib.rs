@@ -13,7 +13,7 @@ mod machine;
 mod ssh;
 mod terminal;
 
-pub use disk::{DataDisk, check_root_filesystem};
+pub use disk::{DataDisk, OtherCmdline, check_root_filesystem};
 pub use machine::{Config, Firmware, Machine, Output, image};
 pub use ssh::{SshGuest, development_key, first_login};
 pub use terminal::Terminal;

@@ -1,6 +1,6 @@
 //! The image boots everywhere it should, quickly, and shuts down clean.
 
-use oxbow_harness::{Config, Firmware, Machine, check_root_filesystem, median};
+use oxbow_harness::{Config, Firmware, Machine, OtherCmdline, check_root_filesystem, median};
 
 fn boots(config: Config) {
     println!("booting {config:?}");
@@ -100,4 +100,101 @@ fn reboot_ends_the_run() {
     let mut machine = Machine::boot(&Config::default());
     machine.send("reboot\n");
     machine.wait_for_end(30);
+}
+
+#[test]
+fn boots_on_a_cpu_without_nx() {
+    boots(Config {
+        cpu: "qemu64,-nx",
+        ..Config::default()
+    });
+}
+
+#[test]
+fn power_button_and_ctrl_alt_del_end_the_run_cleanly() {
+    type Press = fn(&Machine) -> String;
+    let presses: [(&str, Press); 2] = [
+        ("power button", |m| m.monitor("system_powerdown")),
+        ("Ctrl-Alt-Del", |m| {
+            let key = |name| format!(r#"{{"type":"qcode","data":"{name}"}}"#);
+            let keys = ["ctrl", "alt", "delete"].map(key).join(",");
+            m.monitor_with("send-key", &format!(r#"{{"keys":[{keys}]}}"#))
+        }),
+    ];
+    for (what, press) in presses {
+        let mut machine = Machine::boot(&Config::default());
+        machine.ok("echo kept > /root/kept");
+        let answer = press(&machine);
+        assert!(answer.contains("return"), "{what}: {answer}");
+        machine.wait_for_end(30);
+        let (clean, said) = check_root_filesystem(&machine);
+        assert!(clean, "{what}: e2fsck found: {said}");
+    }
+}
+
+/// Boots what cannot start; the reason must be on the serial port, and a text of some length
+/// on the screen. The machine stands still.
+fn fails_with(config: Config, expected: &str) {
+    println!("{expected}: {config:?}");
+    let config = Config {
+        extra: ["-vga", "std"].map(String::from).to_vec(),
+        ..config
+    };
+    let mut machine = Machine::start(&config);
+    machine.expect(expected, 30);
+    machine.expect("halted", 30);
+    let picture = machine.folder().join("screen.ppm");
+    let arguments = format!(r#"{{"filename":"{}"}}"#, picture.display());
+    let answer = machine.monitor_with("screendump", &arguments);
+    assert!(answer.contains("return"), "{answer}");
+    let picture = std::fs::read(picture).expect("QEMU's picture");
+    let lit = picture.iter().filter(|b| **b > 0x80).count();
+    // A letter has some 20 pixels of three bytes.
+    assert!(
+        lit > 60 * expected.len(),
+        "only {lit} bytes of the screen are lit"
+    );
+}
+
+#[test]
+fn what_cannot_start_says_why() {
+    let with = |line| {
+        let image = OtherCmdline::new(line);
+        let config = Config {
+            image: Some(image.path().to_owned()),
+            ..Config::default()
+        };
+        (image, config)
+    };
+    let (_image, config) = with("root=/dev/vdz9");
+    fails_with(
+        config,
+        "no root filesystem: nothing here is root=/dev/vdz9; there are: vda vda1",
+    );
+    let (_image, config) = with("root=/dev/vda2");
+    fails_with(config, "/dev/vda2 holds no ext2 file system");
+    let (_image, config) = with("init=/etc/passwd");
+    fails_with(
+        config,
+        "cannot start init=/etc/passwd: it is no file that may",
+    );
+    let small = Config {
+        memory_mib: 10,
+        ..Config::default()
+    };
+    fails_with(small, "too little memory: ");
+    let odd = Config {
+        cpu: "qemu64,-fxsr",
+        ..Config::default()
+    };
+    fails_with(odd, "this processor has no fxsr");
+}
+
+/// The least that docs/boot.md promises.
+#[test]
+fn boots_with_16_mib() {
+    boots(Config {
+        memory_mib: 16,
+        ..Config::default()
+    });
 }
