@@ -8,7 +8,7 @@ use super::sigframe;
 use super::siginfo::{SI_KERNEL, SigFields};
 use super::sigstate::{Action, DefaultAction, SIG_DFL, SIG_IGN, SigSet, default_action};
 use super::task::{ExitStatus, ProcSig, StopState};
-use super::{SigInfo, Task, current, exit, session, signal, wait};
+use super::{SigInfo, Task, cputime, current, exit, session, signal, timers, wait};
 use crate::abi;
 use crate::arch::TrapFrame;
 use crate::error::Errno;
@@ -44,6 +44,9 @@ pub fn deliver(frame: &mut TrapFrame) {
 
 fn deliver_all(frame: &mut TrapFrame) -> Option<ExitStatus> {
     let task = current();
+    if crate::sched::current().take_cpu_check() {
+        cputime::check(&task.process);
+    }
     loop {
         // First the flag, then the look: a signal that comes after the look sets it again.
         crate::sched::current().clear_interrupt();
@@ -55,7 +58,8 @@ fn deliver_all(frame: &mut TrapFrame) -> Option<ExitStatus> {
             }
             Next::Park => park(&task),
             Next::Stop(sig) => stop(&task, sig),
-            Next::Handle(info, action) => {
+            Next::Handle(mut info, action) => {
+                timers::note_delivery(&task.process, &mut info);
                 restart(frame, Some(action.flags));
                 if sigframe::push(&task, frame, &info, &action).is_ok() {
                     // What else the new mask lets through has set the flag again.

@@ -307,6 +307,7 @@ fn first_task(
         did_exec: AtomicBool::new(true),
         oom_score_adj: AtomicI32::new(0),
         timers: Mutex::new(None),
+        cpu_watched: AtomicBool::new(false),
     });
     Arc::new_cyclic(|this| Task {
         tid: AtomicI32::new(pid),

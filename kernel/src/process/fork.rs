@@ -252,6 +252,7 @@ fn publish(parent: &Task, child: &Arc<Task>, args: &CloneArgs) -> Result<()> {
         let mut ps = parent.process.sig.lock();
         ps.threads.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         ps.threads.push(child.clone());
+        watch_if_due(child);
         let stopping = ps.stop != StopState::Running;
         drop(ps);
         tree.add_task(tid, child.clone());
@@ -284,9 +285,19 @@ fn publish(parent: &Task, child: &Arc<Task>, args: &CloneArgs) -> Result<()> {
         exit_signal,
     )?;
     threads.push(child.clone());
+    watch_if_due(child);
     child.process.sig.lock().threads = threads;
     tree.add_task(tid, child.clone());
     Ok(())
+}
+
+/// A process whose CPU time is watched has all its threads watched.
+fn watch_if_due(child: &Task) {
+    if child.process.cpu_watched.load(Ordering::SeqCst)
+        && let Some(thread) = child.thread()
+    {
+        thread.set_watched(true);
+    }
 }
 
 fn new_thread(child: &Arc<Task>, space: Arc<dyn UserSpace>) -> Result<Arc<Thread>> {
@@ -307,9 +318,6 @@ fn inherit_thread(parent: &Task, thread: &Thread, args: &CloneArgs) {
         own.fs_base()
     });
     thread.set_gs_base(own.gs_base());
-    thread.set_nice(own.nice());
-    // The parent's mask names a running CPU, so the child's does.
-    let _ = thread.set_affinity(own.affinity());
 }
 
 /// The first thing a new thread does, on its own kernel stack. A plain function: a closure
@@ -430,6 +438,7 @@ fn new_process(parent: &Task, pid: Pid, flags: u64, space: Arc<AddressSpace>) ->
         did_exec: AtomicBool::new(false),
         oom_score_adj: AtomicI32::new(from.oom_score_adj.load(Ordering::Relaxed)),
         timers: Mutex::new(None),
+        cpu_watched: AtomicBool::new(from.limit(abi::RLIMIT_CPU) != super::limits::INFINITY),
     })
 }
 

@@ -141,6 +141,9 @@ impl Process {
         if let Some(space) = self.space() {
             space.set_limits(exec::space_limits(self));
         }
+        if which == crate::abi::RLIMIT_CPU {
+            super::cputime::limit_changed(self);
+        }
         Ok(())
     }
     /// -1000 (never) to 1000 (first): how the OOM killer weighs it.

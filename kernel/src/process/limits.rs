@@ -56,6 +56,11 @@ impl Limits {
         *slot = (soft, hard);
         Ok(())
     }
+    /// After SIGXCPU: the next one comes when `seconds` are used.
+    pub(super) fn raise_cpu(&mut self, seconds: u64) {
+        let slot = &mut self.table[abi::RLIMIT_CPU as usize];
+        slot.0 = seconds.min(slot.1);
+    }
 }
 
 #[cfg(test)]

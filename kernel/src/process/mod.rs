@@ -19,6 +19,7 @@
 
 pub mod access;
 pub mod auxv;
+pub mod cputime;
 mod deliver;
 pub mod elf;
 pub mod exec;

@@ -120,6 +120,14 @@ impl SigInfo {
             fields,
         }
     }
+    /// Whether a program sent it: kill, tkill, sigqueue.
+    pub fn is_from_program(&self) -> bool {
+        self.code == SI_USER || self.code < 0 && !self.is_of_timer(None)
+    }
+    /// Whether POSIX timer `id` sent it, or any.
+    pub fn is_of_timer(&self, id: Option<i32>) -> bool {
+        matches!(self.fields, SigFields::Timer { id: own, .. } if id.is_none_or(|id| id == own))
+    }
     /// `siginfo_t` as a program sees it.
     pub fn to_bytes(&self) -> [u8; SIGINFO_SIZE] {
         let mut out = [0; SIGINFO_SIZE];

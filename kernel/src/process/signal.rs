@@ -89,6 +89,25 @@ fn stop_and_continue(ps: &mut ProcSig, process: &Process, sig: u32) -> bool {
     false
 }
 
+/// Whether a signal of POSIX timer `id` waits to be taken.
+pub(super) fn timer_is_pending(process: &Process, id: i32) -> bool {
+    let ps = process.sig.lock();
+    ps.pending.has_timer(id)
+        || ps
+            .threads
+            .iter()
+            .any(|t| t.sig.lock().pending.has_timer(id))
+}
+
+/// Forgets signals of POSIX timer `id`, or of all, that nobody took.
+pub(super) fn discard_timers(process: &Process, id: Option<i32>) {
+    let mut ps = process.sig.lock();
+    ps.pending.discard_timers(id);
+    for task in &ps.threads {
+        task.sig.lock().pending.discard_timers(id);
+    }
+}
+
 fn discard_everywhere(ps: &mut ProcSig, sigs: SigSet) {
     ps.pending.discard(sigs);
     for task in &ps.threads {
@@ -227,9 +246,15 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
 /// sigtimedwait), whether blocked or not.
 pub fn dequeue(wanted: SigSet) -> Option<SigInfo> {
     let task = current();
-    let mut ps = task.process.sig.lock();
-    let own = task.sig.lock().pending.take(wanted);
-    own.or_else(|| ps.pending.take(wanted))
+    let mut taken = {
+        let mut ps = task.process.sig.lock();
+        let own = task.sig.lock().pending.take(wanted);
+        own.or_else(|| ps.pending.take(wanted))
+    };
+    if let Some(info) = &mut taken {
+        super::timers::note_delivery(&task.process, info);
+    }
+    taken
 }
 
 /// Signals pending for the running thread or its process (sigpending, signalfd's poll).

@@ -4,7 +4,7 @@
 
 use alloc::collections::VecDeque;
 
-use super::siginfo::SigInfo;
+use super::siginfo::{SigFields, SigInfo};
 use crate::abi;
 use crate::mm::UserAddr;
 
@@ -253,7 +253,9 @@ impl Pending {
         if info.signo == 0 || info.signo > NSIG {
             return false;
         }
-        if info.signo < abi::SIGRTMIN && self.set.has(info.signo) {
+        // Each timer has a place of its own.
+        let is_timer = matches!(info.fields, SigFields::Timer { .. });
+        if info.signo < abi::SIGRTMIN && !is_timer && self.set.has(info.signo) {
             return false;
         }
         self.set = self.set.with(SigSet::of(info.signo));
@@ -284,6 +286,26 @@ impl Pending {
         };
         // Information lost for want of memory: the signal arrives as from nobody.
         Some(info.unwrap_or(SigInfo::user(sig, 0, 0)))
+    }
+    /// Whether a signal of POSIX timer `id` is pending.
+    pub fn has_timer(&self, id: i32) -> bool {
+        self.queue.iter().any(|info| info.is_of_timer(Some(id)))
+    }
+    /// Drops pending signals of POSIX timer `id`, or of all of them.
+    pub fn discard_timers(&mut self, id: Option<i32>) {
+        if !self.queue.iter().any(|info| info.is_of_timer(id)) {
+            return;
+        }
+        self.queue.retain(|info| {
+            let dropped = info.is_of_timer(id);
+            if dropped {
+                self.set = self.set.without(SigSet::of(info.signo));
+            }
+            !dropped
+        });
+        for info in &self.queue {
+            self.set = self.set.with(SigSet::of(info.signo));
+        }
     }
     /// Drops all pending signals of `sigs`.
     pub fn discard(&mut self, sigs: SigSet) {
@@ -352,6 +374,27 @@ mod tests {
         assert_eq!(got.pid(), 1);
         assert!(p.is_empty());
         assert!(p.take(SigSet::ALL).is_none());
+    }
+
+    #[test]
+    fn each_timer_queues_its_own() {
+        let of = |id| {
+            let fields = SigFields::Timer {
+                id,
+                overrun: 0,
+                value: 0,
+            };
+            SigInfo::with(abi::SIGALRM, -2, fields)
+        };
+        let mut p = Pending::new();
+        assert!(p.add(of(1)) && p.add(of(2)) && p.add(SigInfo::user(40, 1, 0)));
+        assert!(p.has_timer(2) && !p.has_timer(3));
+        p.discard_timers(Some(1));
+        assert!(!p.has_timer(1) && p.set().has(abi::SIGALRM));
+        p.discard_timers(None);
+        assert!(!p.set().has(abi::SIGALRM) && p.set().has(40));
+        p.add_bare(40);
+        assert_eq!(p.len(), 1);
     }
 
     #[test]

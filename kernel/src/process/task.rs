@@ -173,6 +173,8 @@ pub struct Process {
     /// -1000 to 1000 (/proc/pid/oom_score_adj).
     pub(super) oom_score_adj: AtomicI32,
     pub(super) timers: Mutex<Option<Box<dyn Any + Send>>>,
+    /// Its threads look at their CPU time ([`cputime`](super::cputime)). Changes under `timers`.
+    pub(super) cpu_watched: AtomicBool,
 }
 
 /// A thread's own signal state; under `Task::sig`.

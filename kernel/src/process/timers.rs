@@ -1,22 +1,25 @@
-//! A process's timers: the interval timer behind alarm and setitimer, and POSIX timers (man 2
+//! A process's timers: the interval timers behind alarm and setitimer, and POSIX timers (man 2
 //! setitimer, man 2 timer_create).
 //!
-//! They live in [`Process::timers`]. The interval timer is kept over execve, POSIX timers end
+//! They live in [`Process::timers`]. Interval timers are kept over execve, POSIX timers end
 //! there; a fork's child has none. Exit drops them, which waits for one that just fires.
 //!
-//! An expiry runs in interrupt context. Lock order: an expiry's `state`, then timer queues;
-//! signals are sent with neither held.
+//! An expiry of a timer on real time runs in interrupt context; one on CPU time is found by
+//! [`cputime`](super::cputime). Lock order: an expiry's `state`, then timer queues; signals
+//! are sent with neither held.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 use super::siginfo::SI_TIMER;
-use super::{Process, SigFields, SigInfo, Task, signal};
+use super::{Process, SigFields, SigInfo, Task, cputime, signal};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::sync::{IrqLock, Rank};
 use crate::time::{Timer, TimerCallback, now_ns};
+
+pub use super::cputime::Wakeup;
 
 /// Most POSIX timers of a process.
 const MAX_POSIX_TIMERS: usize = 1024;
@@ -24,7 +27,7 @@ const MAX_POSIX_TIMERS: usize = 1024;
 /// When a timer expires: nanoseconds from now, 0 when disarmed, and then every so often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Setting {
-    /// Until the next expiry, or a monotonic time with `absolute`; 0 disarms.
+    /// Until the next expiry, or a time of the timer's clock with `absolute`; 0 disarms.
     pub value_ns: u64,
     /// Period; 0 for one shot.
     pub interval_ns: u64,
@@ -33,14 +36,54 @@ pub struct Setting {
 /// Who hears of an expiry.
 #[derive(Clone)]
 pub enum Target {
-    /// SIGALRM to the process.
-    Alarm(Weak<Process>),
+    /// A signal without more to the process: of an interval timer.
+    Plain(Weak<Process>, u32),
     /// A signal with the timer's identity to the process.
     Process(Weak<Process>, Notice),
     /// The same to one thread.
     Thread(Weak<Task>, Notice),
+    /// A thread that sleeps.
+    Sleeper(Arc<Wakeup>),
     /// Nobody: the timer is only looked at.
     Nobody,
+}
+
+/// What a timer counts.
+#[derive(Clone)]
+pub enum TimerClock {
+    /// Monotonic time.
+    Monotonic,
+    /// Monotonic time, with absolute settings in wall-clock time.
+    WallClock,
+    /// A process's CPU time.
+    Process(Weak<Process>),
+    /// A process's CPU time in user mode.
+    User(Weak<Process>),
+    /// A thread's CPU time.
+    Thread(Weak<Task>),
+}
+
+impl TimerClock {
+    fn counts_cpu(&self) -> bool {
+        !matches!(self, TimerClock::Monotonic | TimerClock::WallClock)
+    }
+    /// Now, in ns; `None` when what it measures has ended.
+    pub(super) fn now(&self) -> Option<u64> {
+        match self {
+            TimerClock::Monotonic | TimerClock::WallClock => Some(now_ns()),
+            TimerClock::Process(p) => p.upgrade().map(|p| p.usage().0.cpu_ns()),
+            TimerClock::User(p) => p.upgrade().map(|p| p.usage().0.user_ns),
+            TimerClock::Thread(t) => Some(t.upgrade()?.thread()?.runtime_ns()),
+        }
+    }
+    /// The process whose CPU time it is part of.
+    fn process(&self) -> Option<Arc<Process>> {
+        match self {
+            TimerClock::Monotonic | TimerClock::WallClock => None,
+            TimerClock::Process(p) | TimerClock::User(p) => p.upgrade(),
+            TimerClock::Thread(t) => t.upgrade().map(|t| t.process.clone()),
+        }
+    }
 }
 
 /// What a POSIX timer's signal says.
@@ -56,19 +99,22 @@ pub struct Notice {
 
 #[derive(Clone, Copy, Default)]
 struct State {
-    /// Monotonic ns; 0 when disarmed.
+    /// In ns of the clock; 0 when disarmed.
     deadline: u64,
     interval: u64,
-    /// Expiries since the last signal was sent, while that was pending.
+    /// Expiries beyond the one whose signal was sent last.
     overrun: u64,
+    /// What `overrun` was when the signal was taken.
+    delivered: u64,
 }
 
-struct Expiry {
+/// A timer.
+pub(super) struct Expiry {
     state: IrqLock<State>,
+    /// Armed unless the clock counts CPU time.
     timer: Timer,
     target: Target,
-    /// Absolute settings are wall-clock times.
-    wall_clock: bool,
+    clock: TimerClock,
 }
 
 /// What the timer calls: the expiry owns the timer, so this only points back.
@@ -93,16 +139,17 @@ fn advance(deadline: u64, interval: u64, now: u64) -> (u64, u64) {
 }
 
 impl Expiry {
-    fn new(target: Target, wall_clock: bool) -> Arc<Expiry> {
+    pub(super) fn new(target: Target, clock: TimerClock) -> Arc<Expiry> {
         Arc::new_cyclic(|weak| Expiry {
             state: IrqLock::new(Rank::Futex, State::default()),
             timer: Timer::new(Arc::new(Fire(weak.clone()))),
             target,
-            wall_clock,
+            clock,
         })
     }
 
-    fn expired(&self, now: u64) {
+    /// The clock shows `now`.
+    pub(super) fn expired(&self, now: u64) {
         let passed = {
             let mut state = self.state.lock();
             // A new setting may have overtaken this expiry: its own is still to come.
@@ -115,19 +162,34 @@ impl Expiry {
             } else {
                 let (next, passed) = advance(state.deadline, state.interval, now);
                 state.deadline = next;
-                self.timer.arm(next);
+                if !self.clock.counts_cpu() {
+                    self.timer.arm(next);
+                }
                 passed
             }
         };
         self.notify(passed);
     }
 
+    /// Looks at a clock that counts CPU time.
+    pub(super) fn look(&self) {
+        if let Some(now) = self.clock.now() {
+            self.expired(now);
+        }
+    }
+
+    /// Whether an expiry is to come.
+    pub(super) fn is_armed(&self) -> bool {
+        self.state.lock().deadline != 0
+    }
+
     fn notify(&self, passed: u64) {
         let (task, notice) = match &self.target {
             Target::Nobody => return,
-            Target::Alarm(process) => {
+            Target::Sleeper(wakeup) => return wakeup.wake(),
+            Target::Plain(process, signo) => {
                 if let Some(process) = process.upgrade() {
-                    signal::send_process(&process, SigInfo::kernel(abi::SIGALRM));
+                    signal::send_process(&process, SigInfo::kernel(*signo));
                 }
                 return;
             }
@@ -140,72 +202,91 @@ impl Expiry {
         let Some(task) = task else {
             return;
         };
-        let pending = signal::pending_of(&task).has(notice.signo);
-        let overrun = {
+        let pending = signal::timer_is_pending(&task.process, notice.id);
+        {
             let mut state = self.state.lock();
             if pending {
                 state.overrun = state.overrun.saturating_add(passed);
                 return;
             }
             state.overrun = passed - 1;
-            state.overrun
-        };
+        }
         let info = SigInfo::with(
             notice.signo,
             SI_TIMER,
             SigFields::Timer {
                 id: notice.id,
-                overrun: i32::try_from(overrun).unwrap_or(i32::MAX),
+                overrun: 0,
                 value: notice.value,
             },
         );
         match &self.target {
             Target::Thread(..) => signal::send_task(&task, info),
-            _ => signal::send_process(task.process(), info),
+            _ => signal::send_process(&task.process, info),
         }
     }
 
-    fn get(&self) -> Setting {
+    pub(super) fn get(&self) -> Setting {
         let state = *self.state.lock();
         Setting {
             value_ns: match state.deadline {
                 0 => 0,
                 // Due but not yet fired: still armed.
-                at => at.saturating_sub(now_ns()).max(1),
+                at => at.saturating_sub(self.clock.now().unwrap_or(0)).max(1),
             },
             interval_ns: state.interval,
         }
     }
 
-    fn set(&self, new: Setting, absolute: bool) -> Setting {
+    pub(super) fn set(self: &Arc<Self>, new: Setting, absolute: bool) -> Setting {
         let old = self.get();
+        let base = match absolute {
+            true => 0,
+            false => self.clock.now().unwrap_or(0),
+        };
         {
             let mut state = self.state.lock();
             *state = State::default();
             if new.value_ns != 0 {
-                state.deadline = if absolute {
-                    new.value_ns
-                } else {
-                    now_ns().saturating_add(new.value_ns)
-                };
+                state.deadline = base.saturating_add(new.value_ns);
                 state.interval = new.interval_ns;
-                // Under the lock, so that an expiry of the old setting cannot arm after us.
-                self.timer.arm(state.deadline);
-                return old;
+                if !self.clock.counts_cpu() {
+                    // Under the lock, so that an expiry of the old setting cannot arm after us.
+                    self.timer.arm(state.deadline);
+                    return old;
+                }
             }
         }
-        self.timer.cancel();
+        if !self.clock.counts_cpu() {
+            self.timer.cancel();
+        } else if new.value_ns != 0 {
+            if let Some(process) = self.clock.process() {
+                cputime::watch(&process, self);
+            }
+            // An absolute time may have passed.
+            self.look();
+        }
         old
+    }
+
+    /// The signal that the process sent itself is taken: how many expiries it stands for.
+    fn delivered(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.delivered = state.overrun;
+        state.delivered
     }
 }
 
 #[derive(Default)]
-struct Timers {
-    real: Option<Arc<Expiry>>,
+pub(super) struct Timers {
+    /// ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF.
+    interval: [Option<Arc<Expiry>>; 3],
     posix: Vec<Option<Arc<Expiry>>>,
+    /// Timers, whoever's, that count this process's CPU time or that of a thread of it.
+    pub(super) on_cpu_time: Vec<Weak<Expiry>>,
 }
 
-fn with<R>(process: &Process, f: impl FnOnce(&mut Timers) -> R) -> R {
+pub(super) fn with<R>(process: &Process, f: impl FnOnce(&mut Timers) -> R) -> R {
     let mut slot = process.timers().lock();
     if slot.as_ref().is_none_or(|b| !b.is::<Timers>()) {
         *slot = Some(Box::new(Timers::default()));
@@ -216,26 +297,39 @@ fn with<R>(process: &Process, f: impl FnOnce(&mut Timers) -> R) -> R {
     }
 }
 
-/// man 2 getitimer, ITIMER_REAL.
-pub fn real(process: &Process) -> Setting {
-    let real = with(process, |t| t.real.clone());
-    real.map_or_else(Setting::default, |r| r.get())
+/// man 2 getitimer; `which`: ITIMER_*. EINVAL.
+pub fn interval(process: &Process, which: u32) -> Result<Setting> {
+    let timer = with(process, |t| t.interval.get(which as usize).cloned()).ok_or(Errno::EINVAL)?;
+    Ok(timer.map_or_else(Setting::default, |t| t.get()))
 }
 
-/// man 2 setitimer, ITIMER_REAL: returns the old setting.
-pub fn set_real(process: &Arc<Process>, new: Setting) -> Setting {
-    let real = with(process, |t| {
-        t.real
-            .get_or_insert_with(|| Expiry::new(Target::Alarm(Arc::downgrade(process)), false))
-            .clone()
-    });
-    real.set(new, false)
+/// man 2 setitimer: returns the old setting. `which`: ITIMER_*. EINVAL.
+pub fn set_interval(process: &Arc<Process>, which: u32, new: Setting) -> Result<Setting> {
+    let this = || Arc::downgrade(process);
+    let timer = with(process, |t| {
+        let slot = t.interval.get_mut(which as usize)?;
+        if slot.is_none() && new.value_ns == 0 {
+            return Some(None);
+        }
+        let timer = slot.get_or_insert_with(|| {
+            let (signo, clock) = match which {
+                abi::ITIMER_REAL => (abi::SIGALRM, TimerClock::Monotonic),
+                abi::ITIMER_VIRTUAL => (abi::SIGVTALRM, TimerClock::User(this())),
+                _ => (abi::SIGPROF, TimerClock::Process(this())),
+            };
+            Expiry::new(Target::Plain(this(), signo), clock)
+        });
+        Some(Some(timer.clone()))
+    })
+    .ok_or(Errno::EINVAL)?;
+    // Never set and not to be.
+    Ok(timer.map_or_else(Setting::default, |t| t.set(new, false)))
 }
 
-/// man 2 timer_create on the wall clock or the monotonic one: `target` makes what hears of it from the new id. EAGAIN.
+/// man 2 timer_create: `target` makes what hears of it from the new id. EAGAIN.
 pub fn create(
     process: &Process,
-    wall_clock: bool,
+    clock: TimerClock,
     target: impl FnOnce(i32) -> Target,
 ) -> Result<i32> {
     with(process, |t| {
@@ -248,7 +342,7 @@ pub fn create(
             }
             None => return Err(Errno::EAGAIN),
         };
-        t.posix[at] = Some(Expiry::new(target(at as i32), wall_clock));
+        t.posix[at] = Some(Expiry::new(target(at as i32), clock));
         Ok(at as i32)
     })
 }
@@ -258,14 +352,20 @@ fn find(process: &Process, id: i32) -> Result<Arc<Expiry>> {
     with(process, |t| t.posix.get(at).cloned().flatten()).ok_or(Errno::EINVAL)
 }
 
-/// man 2 timer_settime; `absolute`: the value is a monotonic time. EINVAL.
+/// man 2 timer_settime; `absolute`: the value is a time of the clock (monotonic time, for a
+/// timer on the wall clock). What the old setting sent and nobody took is forgotten. EINVAL.
 pub fn set(process: &Process, id: i32, new: Setting, absolute: bool) -> Result<Setting> {
-    Ok(find(process, id)?.set(new, absolute))
+    let timer = find(process, id)?;
+    let old = timer.get();
+    timer.set(Setting::default(), false);
+    signal::discard_timers(process, Some(id));
+    timer.set(new, absolute);
+    Ok(old)
 }
 
 /// Whether a timer's absolute settings are wall-clock times. EINVAL.
 pub fn is_wall_clock(process: &Process, id: i32) -> Result<bool> {
-    Ok(find(process, id)?.wall_clock)
+    Ok(matches!(find(process, id)?.clock, TimerClock::WallClock))
 }
 
 /// man 2 timer_gettime. EINVAL.
@@ -273,24 +373,40 @@ pub fn get(process: &Process, id: i32) -> Result<Setting> {
     Ok(find(process, id)?.get())
 }
 
-/// man 2 timer_getoverrun. EINVAL.
+/// man 2 timer_getoverrun: of the signal taken last. EINVAL.
 pub fn overrun(process: &Process, id: i32) -> Result<i32> {
-    let overrun = find(process, id)?.state.lock().overrun;
+    let overrun = find(process, id)?.state.lock().delivered;
     Ok(i32::try_from(overrun).unwrap_or(i32::MAX))
+}
+
+/// A signal was taken: one of a timer learns how many expiries it stands for. In thread
+/// context, without locks.
+pub(super) fn note_delivery(process: &Process, info: &mut SigInfo) {
+    if let SigFields::Timer { id, overrun, .. } = &mut info.fields
+        && let Ok(timer) = find(process, *id)
+    {
+        *overrun = i32::try_from(timer.delivered()).unwrap_or(i32::MAX);
+    }
 }
 
 /// man 2 timer_delete. EINVAL.
 pub fn delete(process: &Process, id: i32) -> Result<()> {
     let at = usize::try_from(id).map_err(|_| Errno::EINVAL)?;
-    let gone = with(process, |t| t.posix.get_mut(at).and_then(Option::take));
+    let gone =
+        with(process, |t| t.posix.get_mut(at).and_then(Option::take)).ok_or(Errno::EINVAL)?;
     // Dropped outside the lock: it waits for an expiry that runs now.
-    gone.map(drop).ok_or(Errno::EINVAL)
+    drop(gone);
+    signal::discard_timers(process, Some(id));
+    Ok(())
 }
 
-/// execve: POSIX timers end.
+/// execve: POSIX timers end, and what they sent is forgotten.
 pub fn end_posix_timers(process: &Process) {
     let gone = with(process, |t| core::mem::take(&mut t.posix));
-    drop(gone);
+    if !gone.is_empty() {
+        drop(gone);
+        signal::discard_timers(process, None);
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +424,7 @@ mod tests {
 
     #[test]
     fn settings_are_replaced_and_read_back() {
-        let e = Expiry::new(Target::Nobody, false);
+        let e = Expiry::new(Target::Nobody, TimerClock::Monotonic);
         assert_eq!(e.get(), Setting::default());
         let hour = Setting {
             value_ns: 3_600_000_000_000,

@@ -1,11 +1,13 @@
 //! Clocks and sleeping (man 2 clock_gettime, man 2 nanosleep).
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use super::SyscallResult;
 use crate::abi;
 use crate::error::{Errno, Result};
-use crate::process::{self, Usage};
+use crate::process::timers::TimerClock;
+use crate::process::{self, cputime};
 use crate::sched::{WaitError, WaitQueue};
 use crate::security::capability::CAP_SYS_TIME;
 use crate::time::{self, NS_PER_SEC};
@@ -90,8 +92,29 @@ pub(super) fn clock(id: i32) -> Result<Clock> {
     }
 }
 
-fn cpu_ns(usage: &Usage) -> u64 {
-    usage.user_ns + usage.system_ns
+/// Clocks that can be read, but neither slept by nor have timers (EOPNOTSUPP).
+pub(super) fn is_only_read(id: i32) -> bool {
+    matches!(
+        id as u32,
+        abi::CLOCK_MONOTONIC_RAW | abi::CLOCK_REALTIME_COARSE | abi::CLOCK_MONOTONIC_COARSE
+    )
+}
+
+/// What a timer on a CPU-time clock counts. EINVAL when its process or thread is not there.
+pub(super) fn timer_clock(clock: Clock) -> Result<TimerClock> {
+    let own = process::current();
+    let of_process = |p: &Arc<process::Process>| TimerClock::Process(Arc::downgrade(p));
+    let of_thread = |t: &Arc<process::Task>| TimerClock::Thread(Arc::downgrade(t));
+    match clock {
+        Clock::ProcessCpu(0) => Ok(of_process(own.process())),
+        Clock::ProcessCpu(pid) => Ok(of_process(&process::find(pid).ok_or(Errno::EINVAL)?)),
+        Clock::ThreadCpu(0) => Ok(of_thread(&own)),
+        Clock::ThreadCpu(tid) => {
+            let other = process::find_task(tid).filter(|t| t.pid() == own.pid());
+            Ok(of_thread(&other.ok_or(Errno::EINVAL)?))
+        }
+        Clock::Real | Clock::Monotonic => Err(Errno::EINVAL),
+    }
 }
 
 /// What a clock shows. EINVAL when its process or thread is not there.
@@ -99,10 +122,10 @@ pub(super) fn read(clock: Clock) -> Result<u64> {
     match clock {
         Clock::Real => Ok(time::realtime_ns()),
         Clock::Monotonic => Ok(time::now_ns()),
-        Clock::ProcessCpu(0) => Ok(cpu_ns(&process::current().process().usage().0)),
+        Clock::ProcessCpu(0) => Ok(process::current().process().usage().0.cpu_ns()),
         Clock::ProcessCpu(pid) => {
             let other = process::find(pid).ok_or(Errno::EINVAL)?;
-            Ok(cpu_ns(&other.usage().0))
+            Ok(other.usage().0.cpu_ns())
         }
         Clock::ThreadCpu(0) => Ok(crate::sched::current().runtime_ns()),
         Clock::ThreadCpu(tid) => {
@@ -246,7 +269,29 @@ pub fn nanosleep(request: UserPtr<Pair>, remaining: UserPtr<Pair>) -> SyscallRes
     sleep_monotonic(time::now_ns().saturating_add(ns), remaining)
 }
 
-/// man 2 clock_nanosleep. Sleeping by CPU time is not supported (EOPNOTSUPP).
+/// Sleeps until `clock`, which counts CPU time, shows `until`; as [`sleep_monotonic`] when a
+/// signal comes, unless the time was given as an absolute one.
+fn sleep_cpu(
+    clock: TimerClock,
+    until: u64,
+    absolute: bool,
+    remaining: UserPtr<Pair>,
+) -> SyscallResult {
+    let Err(left) = cputime::sleep_until(clock.clone(), until) else {
+        return Ok(0);
+    };
+    if absolute {
+        return Err(Errno::ERESTARTNOHAND);
+    }
+    if let Some(remaining) = remaining.non_null() {
+        remaining.write(timespec(left))?;
+    }
+    let at = remaining.addr();
+    let again = Box::new(move || sleep_cpu(clock, until, false, UserPtr::new(at)));
+    Err(process::current().restart_with(again))
+}
+
+/// man 2 clock_nanosleep.
 pub fn clock_nanosleep(
     id: i32,
     flags: u32,
@@ -254,6 +299,9 @@ pub fn clock_nanosleep(
     remaining: UserPtr<Pair>,
 ) -> SyscallResult {
     let clock = clock(id)?;
+    if is_only_read(id) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let ns = timespec_ns(request.read()?)?;
     let absolute = flags & abi::TIMER_ABSTIME != 0;
     match clock {
@@ -265,8 +313,16 @@ pub fn clock_nanosleep(
         Clock::Monotonic => crate::sched::sleep_until(ns)
             .map(|()| 0)
             .map_err(|_| Errno::ERESTARTNOHAND),
-        Clock::ThreadCpu(_) => Err(Errno::EINVAL),
-        Clock::ProcessCpu(_) => Err(Errno::EOPNOTSUPP),
+        // Nobody can sleep while its own time passes.
+        Clock::ThreadCpu(0) => Err(Errno::EINVAL),
+        Clock::ThreadCpu(_) | Clock::ProcessCpu(_) => {
+            let clock = timer_clock(clock)?;
+            let until = match absolute {
+                true => ns,
+                false => cputime::now(&clock).unwrap_or(0).saturating_add(ns),
+            };
+            sleep_cpu(clock, until, absolute, remaining)
+        }
     }
 }
 

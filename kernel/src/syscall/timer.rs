@@ -1,15 +1,15 @@
 //! Timers that send signals (man 2 setitimer, man 2 alarm, man 2 timer_create).
 //!
-//! Timers that count CPU time are not supported: setting one is EINVAL for setitimer and
-//! EOPNOTSUPP for timer_create. A timer on the wall clock keeps the moment it was set for when
-//! the clock is set.
+//! A timer on the wall clock keeps the moment it was set for when the clock is set.
 
 use super::SyscallResult;
-use super::time::{Clock, Pair, clock, timespec, timespec_ns, timeval, timeval_ns};
+use super::time::{
+    Clock, Pair, clock, is_only_read, timer_clock, timespec, timespec_ns, timeval, timeval_ns,
+};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::process::sigstate::NSIG;
-use crate::process::timers::{self, Notice, Setting, Target};
+use crate::process::timers::{self, Notice, Setting, Target, TimerClock};
 use crate::process::{self, Process};
 use crate::time::{self, NS_PER_SEC};
 use crate::vm::UserPtr;
@@ -39,12 +39,7 @@ fn itimerval(mut setting: Setting) -> Quad {
 
 /// man 2 getitimer.
 pub fn getitimer(which: u32, out: UserPtr<Quad>) -> SyscallResult {
-    let setting = match which {
-        abi::ITIMER_REAL => timers::real(process::current().process()),
-        // They cannot be armed.
-        abi::ITIMER_VIRTUAL | abi::ITIMER_PROF => Setting::default(),
-        _ => return Err(Errno::EINVAL),
-    };
+    let setting = timers::interval(process::current().process(), which)?;
     out.write(itimerval(setting))?;
     Ok(0)
 }
@@ -55,11 +50,7 @@ pub fn setitimer(which: u32, new: UserPtr<Quad>, old: UserPtr<Quad>) -> SyscallR
         Some(new) => split(new.read()?, timeval_ns)?,
         None => Setting::default(),
     };
-    let before = match which {
-        abi::ITIMER_REAL => timers::set_real(process::current().process(), setting),
-        abi::ITIMER_VIRTUAL | abi::ITIMER_PROF if setting.value_ns == 0 => Setting::default(),
-        _ => return Err(Errno::EINVAL),
-    };
+    let before = timers::set_interval(process::current().process(), which, setting)?;
     if let Some(old) = old.non_null() {
         old.write(itimerval(before))?;
     }
@@ -72,7 +63,7 @@ pub fn alarm(seconds: u32) -> SyscallResult {
         value_ns: u64::from(seconds) * NS_PER_SEC,
         interval_ns: 0,
     };
-    let old = timers::set_real(process::current().process(), new);
+    let old = timers::set_interval(process::current().process(), abi::ITIMER_REAL, new)?;
     // Rounded to the nearest second, but not to "none".
     let left = (old.value_ns + NS_PER_SEC / 2) / NS_PER_SEC;
     Ok(left.max(u64::from(old.value_ns != 0)) as isize)
@@ -85,15 +76,16 @@ const SIGEV_THREAD_ID: u32 = 4;
 
 /// man 2 timer_create.
 pub fn timer_create(id: i32, event: UserPtr<[u32; 16]>, out: UserPtr<i32>) -> SyscallResult {
-    let wall_clock = match clock(id)? {
-        Clock::Real => true,
-        Clock::Monotonic => false,
-        Clock::ProcessCpu(_) | Clock::ThreadCpu(_) => return Err(Errno::EOPNOTSUPP),
+    let on = match clock(id)? {
+        _ if is_only_read(id) => return Err(Errno::EOPNOTSUPP),
+        Clock::Real => TimerClock::WallClock,
+        Clock::Monotonic => TimerClock::Monotonic,
+        cpu => timer_clock(cpu)?,
     };
     let task = process::current();
     let process = task.process();
     let new = match event.non_null() {
-        None => timers::create(process, wall_clock, |id| {
+        None => timers::create(process, on, |id| {
             let notice = Notice {
                 signo: abi::SIGALRM,
                 id,
@@ -114,7 +106,7 @@ pub fn timer_create(id: i32, event: UserPtr<[u32; 16]>, out: UserPtr<i32>) -> Sy
                 SIGEV_THREAD_ID => Some(own_thread(process, tid)?),
                 _ => return Err(Errno::EINVAL),
             };
-            timers::create(process, wall_clock, |id| {
+            timers::create(process, on, |id| {
                 let notice = Notice { signo, id, value };
                 match &thread {
                     _ if notify == SIGEV_NONE => Target::Nobody,

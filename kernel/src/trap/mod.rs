@@ -268,7 +268,7 @@ mod entries {
         loop {
             arch::irq::irq_disable();
             let resched = percpu::this().need_resched.load(Ordering::Relaxed);
-            let attention = crate::sched::current().is_interrupted();
+            let attention = crate::sched::current().wants_attention();
             // A restart code in rax of a system call wants a decision even if the reason to
             // interrupt has gone.
             let restart = frame.orig_rax != u64::MAX && (-516..=-512).contains(&(frame.rax as i64));

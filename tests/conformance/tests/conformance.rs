@@ -18,16 +18,10 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("files", "offset_limit", "ext2 takes any offset for lseek"),
     ("mappings", "anonymous_files", "no memfd_create"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
-    ("processes", "cpu_limit", "RLIMIT_CPU is not enforced"),
     (
         "threads",
         "inherits",
         "no futexes with priority inheritance",
-    ),
-    (
-        "signals",
-        "cpu_timers",
-        "timers that count CPU time are refused",
     ),
 ];
 

@@ -63,6 +63,7 @@ fn tick() {
         return;
     }
     account::sample(cpu, current, percpu::interrupted_user());
+    current.ticked();
     let used_up = rq.charge(now) == Quantum::UsedUp;
     let resched = match rq.queue.best_key() {
         Some(best) => best < rq.key || (used_up && best <= rq.key),

@@ -52,7 +52,10 @@ pub struct Thread {
 
     /// See [`state`]. The thread itself declares sleep; wakers end it, holding `wake`.
     pub(super) state: AtomicU8,
-    attention: AtomicBool,
+    /// See `sleep::attention`.
+    attention: AtomicU8,
+    /// Ticks ask for a look at its CPU time.
+    watched: AtomicBool,
     killed: AtomicBool,
     pub(super) wake: IrqLock<WakeState>,
 
@@ -208,7 +211,8 @@ impl Thread {
             ext,
             is_idle: false,
             state: AtomicU8::new(state::NEW),
-            attention: AtomicBool::new(false),
+            attention: AtomicU8::new(0),
+            watched: AtomicBool::new(false),
             killed: AtomicBool::new(false),
             wake: IrqLock::new(Rank::Thread, WakeState::default()),
             links: Links::new(),

@@ -30,6 +30,14 @@ pub(in crate::sched) mod state {
     pub const DEAD: u8 = 16;
 }
 
+/// Bits of `Thread::attention`: what waits for the way out to user mode.
+mod attention {
+    /// A signal or a kill: ends interruptible sleeps as well.
+    pub const SIGNAL: u8 = 1;
+    /// A tick met the thread, and its CPU time is watched.
+    pub const CPU_TIME: u8 = 2;
+}
+
 /// How far a thread is from its CPU, for wakers.
 #[derive(Debug, Default)]
 pub(in crate::sched) struct WakeState {
@@ -47,7 +55,7 @@ impl Thread {
     /// Tells the thread that a signal (or a kill) wants attention: an interruptible wait
     /// ends, and a thread running on another CPU passes the kernel's exit path soon (IPI).
     pub fn interrupt(&self) {
-        self.attention.store(true, Ordering::SeqCst);
+        self.attention.fetch_or(attention::SIGNAL, Ordering::SeqCst);
         #[cfg(target_os = "none")]
         if !crate::sched::runqueue::wakeup::wake(self, state::INTERRUPTIBLE) {
             crate::sched::runqueue::wakeup::prod(self);
@@ -56,19 +64,46 @@ impl Thread {
 
     /// Whether attention is wanted. The signal code clears it when nothing is left to do.
     pub fn is_interrupted(&self) -> bool {
-        self.attention.load(Ordering::Acquire)
+        self.attention.load(Ordering::Acquire) & attention::SIGNAL != 0
+    }
+    /// Whether anything is to be done before user mode.
+    pub fn wants_attention(&self) -> bool {
+        self.attention.load(Ordering::Acquire) != 0
+    }
+    /// From now on ticks that meet the thread ask for a look at its CPU time, or not.
+    pub fn set_watched(&self, on: bool) {
+        self.watched.store(on, Ordering::Relaxed);
+    }
+    /// A tick met it.
+    pub(in crate::sched) fn ticked(&self) {
+        if self.watched.load(Ordering::Relaxed) {
+            self.attention
+                .fetch_or(attention::CPU_TIME, Ordering::Relaxed);
+        }
+    }
+    /// Whether a look at its CPU time was asked for; it is not any more.
+    pub fn take_cpu_check(&self) -> bool {
+        self.attention.load(Ordering::Relaxed) & attention::CPU_TIME != 0
+            && self
+                .attention
+                .fetch_and(!attention::CPU_TIME, Ordering::Relaxed)
+                & attention::CPU_TIME
+                != 0
     }
 
     /// Nothing is left to attend to. Look at what may be pending once more afterwards.
     pub fn clear_interrupt(&self) {
         self.attention
-            .store(self.killed.load(Ordering::SeqCst), Ordering::SeqCst);
+            .fetch_and(!attention::SIGNAL, Ordering::SeqCst);
+        if self.killed.load(Ordering::SeqCst) {
+            self.attention.fetch_or(attention::SIGNAL, Ordering::SeqCst);
+        }
     }
 
     /// As [`Thread::interrupt`], and ends killable waits too: the thread is to die.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::SeqCst);
-        self.attention.store(true, Ordering::SeqCst);
+        self.attention.fetch_or(attention::SIGNAL, Ordering::SeqCst);
         #[cfg(target_os = "none")]
         if !crate::sched::runqueue::wakeup::wake(self, state::INTERRUPTIBLE | state::KILLABLE) {
             crate::sched::runqueue::wakeup::prod(self);
@@ -83,7 +118,9 @@ impl Thread {
     /// Whether a sleep of this kind must end now.
     pub(in crate::sched) fn is_woken_early(&self, kind: SleepKind) -> bool {
         match kind {
-            SleepKind::Interruptible => self.attention.load(Ordering::SeqCst),
+            SleepKind::Interruptible => {
+                self.attention.load(Ordering::SeqCst) & attention::SIGNAL != 0
+            }
             SleepKind::Killable => self.killed.load(Ordering::SeqCst),
             SleepKind::Uninterruptible => false,
         }
