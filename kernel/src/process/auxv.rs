@@ -115,6 +115,8 @@ pub struct StackImage {
     pub args: (u64, u64),
     /// Addresses of the environment strings (/proc/pid/environ).
     pub env: (u64, u64),
+    /// Addresses of the auxiliary vector (/proc/pid/auxv).
+    pub auxv: (u64, u64),
 }
 
 const PLATFORM: &[u8] = b"x86_64\0";
@@ -160,6 +162,7 @@ pub fn build(
         (a::AT_PLATFORM, platform_at),
         (a::AT_NULL, 0),
     ];
+    let auxv_bytes = 16 * vector.len() as u64;
     let words = 1 + args.len() + 1 + env.len() + 1 + 2 * vector.len();
     let sp = (random_at - 8 * words as u64) & !15;
     let mut bytes = Vec::new();
@@ -176,6 +179,7 @@ pub fn build(
         }
         word(0);
     }
+    let auxv_at = sp + 8 * (3 + args.len() + env.len()) as u64;
     for (key, value) in vector {
         word(u64::from(key));
         word(value);
@@ -194,6 +198,7 @@ pub fn build(
         bytes,
         args: (args_at, env_at),
         env: (env_at, name_at),
+        auxv: (auxv_at, auxv_at + auxv_bytes),
     })
 }
 
@@ -257,6 +262,7 @@ mod tests {
             at += 1;
             assert_eq!(word(&img, at), 0);
             at += 1;
+            assert_eq!(img.auxv.0, img.sp + 8 * at as u64);
             let mut seen = std::collections::HashMap::new();
             loop {
                 let (k, v) = (word(&img, at), word(&img, at + 1));
@@ -266,6 +272,7 @@ mod tests {
                     break;
                 }
             }
+            assert_eq!(img.auxv.1, img.sp + 8 * at as u64);
             assert_eq!(seen[&a::AT_PHDR], AUX.phdr);
             assert_eq!(seen[&a::AT_EGID], 4);
             assert_eq!(seen[&a::AT_SYSINFO_EHDR], 0x7000);

@@ -186,6 +186,7 @@ fn commit(task: &Arc<Task>, loaded: Loaded, files: Arc<FdTable>, comm: &[u8]) {
         exe: Some(loaded.exe),
         args: (UserAddr(loaded.args.0), UserAddr(loaded.args.1)),
         env: (UserAddr(loaded.env.0), UserAddr(loaded.env.1)),
+        auxv: (UserAddr(loaded.auxv.0), UserAddr(loaded.auxv.1)),
         stack: UserAddr(loaded.stack),
     };
     let old = core::mem::replace(&mut *process.exec.lock(), info);
@@ -282,6 +283,7 @@ fn first_task(
         exe: Some(loaded.exe),
         args: (UserAddr(loaded.args.0), UserAddr(loaded.args.1)),
         env: (UserAddr(loaded.env.0), UserAddr(loaded.env.1)),
+        auxv: (UserAddr(loaded.auxv.0), UserAddr(loaded.auxv.1)),
         stack: UserAddr(loaded.stack),
     };
     let process = Arc::new_cyclic(|this| Process {

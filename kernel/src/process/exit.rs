@@ -59,9 +59,6 @@ fn leave(status: ExitStatus) {
         let mut ps = process.sig.lock();
         let gone = tree.remove_task(task.tid(), uid);
         ps.threads.retain(|t| !Arc::ptr_eq(t, &task));
-        if task.tid() == process.pid {
-            ps.leader_status = Some(status);
-        }
         // Signals that this thread was told of go to another one.
         signal::retarget(&ps, ps.pending.set());
         let last = ps.threads.is_empty();
@@ -179,10 +176,8 @@ struct Aftermath {
 
 /// The last thread is gone: what the process still has goes, the tree is told.
 fn end_process(process: &Arc<Process>, status: ExitStatus, uid: u32) {
-    let status = {
-        let ps = process.sig.lock();
-        ps.group_exit.or(ps.leader_status).unwrap_or(status)
-    };
+    // Without an exit_group, what the last thread passed to exit(2) counts.
+    let status = process.sig.lock().group_exit.unwrap_or(status);
     assert!(
         process.pid != 1,
         "the first process ended with status {:#x}",

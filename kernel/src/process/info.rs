@@ -52,7 +52,11 @@ impl Process {
     }
     /// The letter ps shows: R, S, D, T, Z.
     pub fn state_letter(&self) -> u8 {
-        self.main_task().map_or(b'Z', |t| t.state_letter())
+        match self.main_task() {
+            Some(task) if task.tid() == self.pid => task.state_letter(),
+            // The first thread ended, whether others live or not.
+            _ => b'Z',
+        }
     }
     /// Live threads.
     pub fn nr_threads(&self) -> usize {
@@ -118,6 +122,11 @@ impl Process {
     /// Environment as it lay in its memory at the start, each NUL-terminated.
     pub fn environ(&self) -> Vec<u8> {
         let range = self.exec.lock().env;
+        self.read_range(range)
+    }
+    /// The auxiliary vector as it lay in its memory at the start (/proc/pid/auxv).
+    pub fn auxv(&self) -> Vec<u8> {
+        let range = self.exec.lock().auxv;
         self.read_range(range)
     }
     fn read_range(&self, (from, to): (UserAddr, UserAddr)) -> Vec<u8> {

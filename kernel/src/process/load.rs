@@ -62,6 +62,7 @@ pub struct Loaded {
     pub(super) secure: bool,
     pub(super) args: (u64, u64),
     pub(super) env: (u64, u64),
+    pub(super) auxv: (u64, u64),
     pub(super) stack: u64,
 }
 
@@ -133,6 +134,7 @@ pub fn load(mut request: Request, ctx: &Context<'_>) -> Result<Loaded> {
         secure,
         args: stack.args,
         env: stack.env,
+        auxv: stack.auxv,
         stack: stack.sp,
     })
 }

@@ -114,8 +114,6 @@ pub(super) struct ProcSig {
     pub(super) group_exit: Option<ExitStatus>,
     /// While execve runs: the one thread that stays.
     pub(super) exec_survivor: Option<Pid>,
-    /// What the oldest thread passed to exit(2): the process's status if no exit_group came.
-    pub(super) leader_status: Option<ExitStatus>,
     /// Job control.
     pub(super) stop: StopState,
     /// Threads parked by a stop.
@@ -132,6 +130,7 @@ pub(super) struct ExecInfo {
     pub(super) exe: Option<Arc<OpenFile>>,
     pub(super) args: (UserAddr, UserAddr),
     pub(super) env: (UserAddr, UserAddr),
+    pub(super) auxv: (UserAddr, UserAddr),
     pub(super) stack: UserAddr,
 }
 

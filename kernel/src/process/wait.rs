@@ -81,7 +81,9 @@ fn eligible<P>(node: &Node<P>, which: Which, options: u32, tid: Pid) -> bool {
     let is_clone = node.exit_signal != abi::SIGCHLD;
     let kind_ok = options & abi::__WALL != 0 || is_clone == (options & abi::__WCLONE != 0);
     let thread_ok = options & abi::__WNOTHREAD == 0 || node.parent_tid == tid;
-    id_ok && kind_ok && thread_ok
+    // An ended child has no more news but its end: who does not ask for that must not wait.
+    let may_tell = node.zombie.is_none() || options & abi::WEXITED != 0;
+    id_ok && kind_ok && thread_ok && may_tell
 }
 
 /// The child's news that the options ask for, without taking it.
@@ -244,6 +246,14 @@ mod tests {
         let thread_like = node(0);
         let ordinary = node(abi::SIGCHLD);
         let ok = |n: &Node<()>, o| eligible(n, Which::Any, o, 1);
+        let mut ended = node(abi::SIGCHLD);
+        ended.zombie = Some(Zombie {
+            status: ExitStatus::exited(0),
+            own: Usage::default(),
+            children: Usage::default(),
+            uid: 0,
+        });
+        assert!(!ok(&ended, abi::WSTOPPED) && ok(&ended, abi::WSTOPPED | abi::WEXITED));
         assert!(ok(&ordinary, 0) && !ok(&thread_like, 0));
         assert!(!ok(&ordinary, abi::__WCLONE) && ok(&thread_like, abi::__WCLONE));
         assert!(ok(&ordinary, abi::__WALL) && ok(&thread_like, abi::__WALL));

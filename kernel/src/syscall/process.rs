@@ -95,7 +95,7 @@ fn clone3_args(words: &[u64; CLONE_ARGS_WORDS]) -> Result<CloneArgs> {
         stack,
         stack_size,
         tls,
-        _set_tid,
+        set_tid,
         set_tid_size,
         _cgroup,
     ] = *words;
@@ -105,6 +105,7 @@ fn clone3_args(words: &[u64; CLONE_ARGS_WORDS]) -> Result<CloneArgs> {
         || flags & no_signal != 0 && exit_signal != 0
         || (stack == 0) != (stack_size == 0)
         // Choosing ids needs pid namespaces.
+        || set_tid != 0
         || set_tid_size != 0
         || stack.checked_add(stack_size).is_none();
     if bad {

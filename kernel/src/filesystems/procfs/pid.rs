@@ -87,6 +87,7 @@ pub const ITEMS: &[(&str, What, u32)] = &[
     ("fd", What::Dir(Sub::Fd), 0o500),
     ("fdinfo", What::Dir(Sub::FdInfo), 0o555),
     ("environ", What::Text, 0o400),
+    ("auxv", What::Text, 0o400),
     ("status", What::Text, 0o444),
     ("limits", What::Text, 0o444),
     ("comm", What::Text, 0o644),
@@ -111,6 +112,10 @@ pub fn read(who: &Who, name: &str) -> Result<Vec<u8>> {
         "environ" => {
             check(p)?;
             Ok(p.environ())
+        }
+        "auxv" => {
+            check(p)?;
+            Ok(p.auxv())
         }
         "status" => who.show(status::status),
         "limits" => who.show(status::limits),

@@ -35,7 +35,10 @@ impl Subject<'_> {
         self.task.map_or_else(|| self.process.comm(), |t| t.comm())
     }
     fn state(&self) -> u8 {
-        self.task.map_or(b'Z', |t| t.state_letter())
+        match (self.single, self.task) {
+            (true, Some(task)) => task.state_letter(),
+            _ => self.process.state_letter(),
+        }
     }
     /// Own use, and that of children waited for.
     fn usage(&self) -> (Usage, Usage) {
