@@ -57,7 +57,7 @@ fn send(process: &Arc<Process>, task: Option<&Arc<Task>>, info: SigInfo) -> Resu
         return Err(Errno::EINVAL);
     }
     // Read before the lock: `limits` is no lock for interrupt handlers, and they queue nothing.
-    let queue_limit = if info.code == super::siginfo::SI_QUEUE && sig >= abi::SIGRTMIN {
+    let queue_limit = if sig >= abi::SIGRTMIN && info.is_from_program() {
         process.limit(abi::RLIMIT_SIGPENDING)
     } else {
         u64::MAX
@@ -173,13 +173,19 @@ fn enqueue(
         Some(t) => t.sig.lock().pending.len(),
         None => ps.pending.len(),
     };
-    if pending_now as u64 >= queue_limit {
+    let full = pending_now as u64 >= queue_limit;
+    // kill(2) never fails so: its signal stays pending without more.
+    if full && info.code != super::siginfo::SI_USER {
         return Err(Errno::EAGAIN);
     }
-    match task {
-        Some(t) => t.sig.lock().pending.add(info),
-        None => ps.pending.add(info),
+    let add = |pending: &mut super::sigstate::Pending| match full {
+        true => pending.add_bare(sig),
+        false => _ = pending.add(info),
     };
+    match task {
+        Some(t) => add(&mut t.sig.lock().pending),
+        None => add(&mut ps.pending),
+    }
     if let Some(thread) = taker.and_then(|t| t.thread()) {
         thread.interrupt();
     }

@@ -264,6 +264,10 @@ impl Pending {
         }
         true
     }
+    /// The signal is pending, if it is not yet, without information.
+    pub fn add_bare(&mut self, sig: u32) {
+        self.set = self.set.with(SigSet::of(sig));
+    }
     /// Makes room for one more; false when memory ran out.
     pub fn reserve(&mut self) -> bool {
         self.queue.try_reserve(1).is_ok()
@@ -274,8 +278,7 @@ impl Pending {
         let mut queued = self.queue.iter().enumerate();
         let mut of_sig = || queued.find(|(_, info)| info.signo == sig).map(|(i, _)| i);
         let found = of_sig();
-        // Only real-time signals are queued more than once.
-        let more = sig >= abi::SIGRTMIN && found.is_some() && of_sig().is_some();
+        let more = found.is_some() && of_sig().is_some();
         if !more {
             self.set = self.set.without(SigSet::of(sig));
         }

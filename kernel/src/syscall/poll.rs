@@ -1,5 +1,6 @@
 //! poll, select and epoll (man 2 poll, man 2 select, man 7 epoll).
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use arrayvec::ArrayVec;
@@ -107,7 +108,19 @@ fn do_poll(fds: UserPtr<abi::pollfd>, count: u64, deadline: Option<u64>) -> Sysc
 }
 
 pub fn poll(fds: UserPtr<abi::pollfd>, count: u32, timeout_ms: i32) -> SyscallResult {
-    do_poll(fds, u64::from(count), deadline_of_ms(timeout_ms))
+    poll_until(fds, u64::from(count), deadline_of_ms(timeout_ms))
+}
+
+/// A poll that a stop interrupted goes on until the same moment.
+fn poll_until(fds: UserPtr<abi::pollfd>, count: u64, deadline: Option<u64>) -> SyscallResult {
+    match do_poll(fds, count, deadline) {
+        Err(Errno::ERESTARTNOHAND) if deadline.is_some() => {
+            let at = fds.addr();
+            let again = Box::new(move || poll_until(UserPtr::new(at), count, deadline));
+            Err(process::current().restart_with(again))
+        }
+        result => result,
+    }
 }
 
 pub fn ppoll(

@@ -66,6 +66,7 @@ mod entries {
     const SEGV_ACCERR: i32 = 2;
     const BUS_ADRALN: i32 = 1;
     const BUS_ADRERR: i32 = 2;
+    const TRAP_BRKPT: i32 = 1;
     const TRAP_TRACE: i32 = 2;
 
     /// Exceptions. Interrupts are off on entry; from user mode `oxbow_exit_to_user` follows.
@@ -162,7 +163,7 @@ mod entries {
         let at = UserAddr(frame.rip);
         let (sig, code, at) = match vector {
             DIVIDE => (SIGFPE, FPE_INTDIV, at),
-            DEBUG => (SIGTRAP, TRAP_TRACE, at),
+            DEBUG => (SIGTRAP, debug_code(), at),
             // As Linux: not TRAP_BRKPT.
             BREAKPOINT => (SIGTRAP, SI_KERNEL, UserAddr(0)),
             OVERFLOW | BOUND => (SIGSEGV, SI_KERNEL, UserAddr(0)),
@@ -175,6 +176,17 @@ mod entries {
             _ => (SIGSEGV, SI_KERNEL, UserAddr(0)),
         };
         process::signal::force_fault(sig, code, at);
+    }
+
+    /// The code for a debug exception: DR6 says what raised it, and keeps it until told
+    /// otherwise (SDM 3, 18.2.3).
+    fn debug_code() -> i32 {
+        const SINGLE_STEP: u64 = 1 << 14;
+        if regs::take_debug_status() & SINGLE_STEP != 0 {
+            TRAP_TRACE
+        } else {
+            TRAP_BRKPT
+        }
     }
 
     /// The code for a floating-point exception, from the registers that raised it: unmasked

@@ -22,6 +22,19 @@ pub const APIC_BASE: u32 = 0x1b;
 /// Deadline of the local APIC's timer.
 pub const TSC_DEADLINE: u32 = 0x6e0;
 
+/// What raised the last debug exception (DR6); forgets it.
+pub fn take_debug_status() -> u64 {
+    /// Its value when nothing did (SDM 3, 18.2.3).
+    const IDLE: u64 = 0xffff_0ff0;
+    let status;
+    // SAFETY: kernel mode; DR6 only reports.
+    unsafe {
+        asm!("mov {}, dr6", "mov dr6, {}", out(reg) status, in(reg) IDLE,
+            options(nomem, nostack, preserves_flags))
+    };
+    status
+}
+
 /// Reads a model-specific register.
 ///
 /// # Safety

@@ -2,7 +2,7 @@
 
 use crate::abi;
 use crate::error::{Errno, Result};
-use crate::process::{self, SigInfo, signal};
+use crate::process;
 
 /// How long the caller may make a regular file.
 pub(super) fn file_limit() -> u64 {
@@ -16,7 +16,7 @@ pub(super) fn keeps_set_id() -> bool {
 
 /// EFBIG, with SIGXFSZ for the caller.
 pub(super) fn over_file_limit() -> Errno {
-    signal::send_task(&process::current(), SigInfo::kernel(abi::SIGXFSZ));
+    super::send_own(abi::SIGXFSZ);
     Errno::EFBIG
 }
 

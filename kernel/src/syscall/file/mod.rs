@@ -15,7 +15,7 @@ use super::SyscallResult;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
-use crate::process::{self, SigInfo, signal};
+use crate::process::{self, signal};
 
 /// Most bytes one call moves (man 2 read).
 const MAX_RW_COUNT: usize = 0x7fff_f000;
@@ -42,10 +42,16 @@ pub(super) fn io_file(fd: i32) -> Result<Arc<OpenFile>> {
     Ok(of)
 }
 
+/// What the caller's own call sends it comes as from itself.
+fn send_own(sig: u32) {
+    let task = process::current();
+    signal::send_task(&task, signal::user_info(&task, sig));
+}
+
 /// A write to a pipe without readers also sends SIGPIPE (man 7 signal).
 pub(super) fn with_sigpipe(of: &OpenFile, result: Result<usize>) -> SyscallResult {
     if result == Err(Errno::EPIPE) && of.file.raises_sigpipe() {
-        signal::send_task(&process::current(), SigInfo::kernel(abi::SIGPIPE));
+        send_own(abi::SIGPIPE);
     }
     result.map(|n| n as isize)
 }
