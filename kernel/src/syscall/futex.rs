@@ -21,8 +21,7 @@ pub fn futex(
     let command = op & !(abi::FUTEX_PRIVATE_FLAG | abi::FUTEX_CLOCK_REALTIME);
     let shared = op & abi::FUTEX_PRIVATE_FLAG == 0;
     let realtime = op & abi::FUTEX_CLOCK_REALTIME != 0;
-    let waits = matches!(command, abi::FUTEX_WAIT | abi::FUTEX_WAIT_BITSET);
-    if realtime && !waits {
+    if realtime && command != abi::FUTEX_WAIT_BITSET {
         return Err(Errno::ENOSYS);
     }
     // As in C: a negative count is a large one.
@@ -57,7 +56,7 @@ pub fn futex(
                 compares.then_some(value3),
                 shared,
             )?;
-            Ok((woken + if compares { moved } else { 0 }) as isize)
+            Ok((woken + moved) as isize)
         }
         abi::FUTEX_WAKE_OP => {
             Ok(futex::wake_op(addr, addr2, count.max(1), count2, value3, shared)? as isize)
