@@ -13,13 +13,7 @@ use crate::error::{Errno, Result};
 use crate::mm::addr::USER_END;
 use crate::mm::{PAGE_SIZE, UserAddr};
 
-pub use crate::arch::user_fpu::refused;
-
-/// Where the kernel continues after a fault at `rip` that cannot be satisfied; `None` when
-/// the fault is the kernel's own mistake.
-pub fn fixup(rip: u64) -> Option<u64> {
-    user_copy::fixup(rip).or_else(|| user_fpu::fixup(rip))
-}
+pub use crate::arch::recovery::{fixup, refused};
 
 /// Whether `[addr, addr + len)` lies in the user half. It need not be mapped.
 pub fn is_user_range(addr: UserAddr, len: usize) -> bool {

@@ -26,6 +26,7 @@ mod mem;
 pub mod percpu;
 #[cfg(target_os = "none")]
 pub mod protect;
+pub mod recovery;
 #[cfg(target_os = "none")]
 pub mod regs;
 #[cfg(target_os = "none")]

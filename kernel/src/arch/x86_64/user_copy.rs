@@ -1,8 +1,8 @@
 //! Copies between kernel and user memory that survive faults.
 //!
-//! Each routine touches user memory only inside ranges of instructions that [`fixup`] knows:
-//! when the page-fault handler cannot make the page present, it continues at the address
-//! that `fixup` names, and the routine reports what it left undone. Callers check beforehand
+//! Each routine touches user memory only inside ranges of instructions that
+//! [`recovery`](super::recovery) knows: when the page-fault handler cannot make the page
+//! present, it continues at the address named there, and the routine reports what it left undone. Callers check beforehand
 //! that the whole range lies in the user half; `vm::user` is the only one.
 //!
 //! Plain moves rather than `rep movs`: under software emulation a string instruction costs
@@ -20,7 +20,7 @@ pub fn set_smap(on: bool) {
 }
 
 #[cfg(target_os = "none")]
-mod routines {
+pub(super) mod routines {
     use super::SMAP;
 
     core::arch::global_asm!(
@@ -227,26 +227,13 @@ mod routines {
         ),
     ];
 
+    /// For [`recovery::fixup`](crate::arch::recovery::fixup).
     pub fn fixup(rip: u64) -> Option<u64> {
         let at = |label: Label| label as usize as u64;
         TABLE
             .iter()
             .find(|row| (at(row.0)..at(row.1)).contains(&rip))
             .map(|row| at(row.2))
-    }
-}
-
-/// Where the kernel continues after a fault at `rip` that cannot be satisfied; `None` when
-/// the fault is the kernel's own mistake.
-pub fn fixup(rip: u64) -> Option<u64> {
-    #[cfg(target_os = "none")]
-    {
-        routines::fixup(rip)
-    }
-    #[cfg(not(target_os = "none"))]
-    {
-        let _ = rip;
-        None
     }
 }
 

@@ -1,10 +1,11 @@
 //! FPU registers saved to a program's memory and loaded from it, for signal frames.
 //!
 //! As in [`user_copy`](super::user_copy), each routine touches user memory only inside a range
-//! of instructions that [`fixup`] knows. XSAVE and XRSTOR start again after a page fault that
+//! of instructions that [`recovery`](super::recovery) knows. XSAVE and XRSTOR start again after a page fault that
 //! was satisfied (Intel SDM 1, 13.7 and 13.8), so a fault may sleep: the registers are the
 //! thread's, and the context switch keeps them. What a program wrote may also be no image
-//! that the CPU takes: then the load raises a general-protection exception ([`refused`]).
+//! that the CPU takes: then the load raises a general-protection exception
+//! ([`refused`](super::recovery::refused)).
 //!
 //! XSAVE and never XSAVEOPT: that one leaves out what it believes to be in the area already.
 
@@ -12,7 +13,7 @@
 use super::features::{Features, features};
 
 #[cfg(target_os = "none")]
-mod routines {
+pub(super) mod routines {
     use crate::arch::user_copy::SMAP;
 
     core::arch::global_asm!(
@@ -124,43 +125,17 @@ mod routines {
         label as usize as u64
     }
 
+    /// For [`recovery::fixup`](crate::arch::recovery::fixup).
     pub fn fixup(rip: u64) -> Option<u64> {
         // Of both formats.
         let saves = at(oxbow_user_xsave_access)..at(oxbow_user_fpu_saved);
         (saves.contains(&rip) || refused(rip).is_some()).then(|| at(oxbow_user_fpu_done))
     }
 
+    /// For [`recovery::refused`](crate::arch::recovery::refused).
     pub fn refused(rip: u64) -> Option<u64> {
         let loads = [at(oxbow_user_xrstor_access), at(oxbow_user_fxrstor_access)];
         loads.contains(&rip).then(|| at(oxbow_user_fpu_done))
-    }
-}
-
-/// Where the kernel continues after a page fault at `rip` that cannot be satisfied; `None` when
-/// the fault is not one of these routines'.
-pub fn fixup(rip: u64) -> Option<u64> {
-    #[cfg(target_os = "none")]
-    {
-        routines::fixup(rip)
-    }
-    #[cfg(not(target_os = "none"))]
-    {
-        let _ = rip;
-        None
-    }
-}
-
-/// Where the kernel continues after a general-protection exception at `rip`: the CPU refused
-/// the image. `None` when the exception is the kernel's own mistake.
-pub fn refused(rip: u64) -> Option<u64> {
-    #[cfg(target_os = "none")]
-    {
-        routines::refused(rip)
-    }
-    #[cfg(not(target_os = "none"))]
-    {
-        let _ = rip;
-        None
     }
 }
 
