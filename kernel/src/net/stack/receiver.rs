@@ -230,15 +230,26 @@ impl Receiver {
             self.dropped.fetch_add(1, SeqCst);
             return;
         }
+        self.enter(datagram, Fifo::push_back);
+    }
+    /// Puts a datagram into the queue; without memory it is lost.
+    fn enter(
+        &self,
+        datagram: Datagram,
+        put: impl FnOnce(&mut Fifo<Datagram>, Datagram) -> Result<(), Datagram>,
+    ) {
+        let cost = datagram.bytes.len() + OVERHEAD;
         let mut queue = self.queue.lock();
-        if queue.push_back(datagram).is_err() {
-            self.dropped.fetch_add(1, SeqCst);
-            return;
+        let lost = put(&mut queue, datagram);
+        if lost.is_ok() {
+            self.used.fetch_add(cost, SeqCst);
+            self.nr.store(queue.len(), SeqCst);
         }
-        self.used.fetch_add(cost, SeqCst);
-        self.nr.store(queue.len(), SeqCst);
         drop(queue);
-        self.readers.wake_all();
+        match lost {
+            Ok(()) => self.readers.wake_all(),
+            Err(_) => drop(self.dropped.fetch_add(1, SeqCst)),
+        };
     }
     /// Takes the oldest datagram.
     pub fn pop(&self) -> Option<Datagram> {
@@ -250,17 +261,7 @@ impl Receiver {
     }
     /// Puts a datagram back that was only looked at.
     pub fn unpop(&self, datagram: Datagram) {
-        let cost = datagram.bytes.len() + OVERHEAD;
-        let mut queue = self.queue.lock();
-        if queue.push_front(datagram).is_err() {
-            self.dropped.fetch_add(1, SeqCst);
-            return;
-        }
-        self.used.fetch_add(cost, SeqCst);
-        self.nr.store(queue.len(), SeqCst);
-        drop(queue);
-        // Somebody else may have found none meanwhile.
-        self.readers.wake_all();
+        self.enter(datagram, Fifo::push_front);
     }
     /// Bytes of the next datagram (FIONREAD).
     pub fn next_len(&self) -> usize {
