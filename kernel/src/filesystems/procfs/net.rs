@@ -10,7 +10,7 @@ use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpCidr, IpEndpoint};
 
 use crate::error::Result;
-use crate::net::stack::flow::Holder;
+use crate::net::stack::flow::{Holder, state_number};
 use crate::net::stack::table::{self, Takes};
 use crate::net::stack::{self, config};
 use crate::net::unix::known;
@@ -197,7 +197,6 @@ fn is_v6(addr: IpAddress) -> bool {
 }
 
 fn tcp_rows(v6: bool) -> Result<Vec<u8>> {
-    const LISTEN: u8 = 10;
     let mut out = heading(v6);
     let mut nr = 0;
     for listener in table::listeners() {
@@ -216,7 +215,7 @@ fn tcp_rows(v6: bool) -> Result<Vec<u8>> {
             &mut out,
             nr,
             [local, remote],
-            LISTEN,
+            state_number(State::Listen),
             listener.nr_queued(),
             &listener.holder,
         );
@@ -227,20 +226,7 @@ fn tcp_rows(v6: bool) -> Result<Vec<u8>> {
             if is_v6(key.local.addr) != v6 {
                 return;
             }
-            // include/net/tcp_states.h.
-            let state = match state {
-                State::Established => 1,
-                State::SynSent => 2,
-                State::SynReceived => 3,
-                State::FinWait1 => 4,
-                State::FinWait2 => 5,
-                State::TimeWait => 6,
-                State::Closed => 7,
-                State::CloseWait => 8,
-                State::LastAck => 9,
-                State::Listen => LISTEN,
-                State::Closing => 11,
-            };
+            let state = state_number(state);
             let waiting = status.readable.load(SeqCst);
             row(
                 &mut out,

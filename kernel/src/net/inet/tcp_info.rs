@@ -6,6 +6,8 @@ use alloc::vec::Vec;
 use smoltcp::socket::tcp::{self, State};
 use smoltcp::time::Instant;
 
+use crate::net::stack::flow::state_number;
+
 /// Bytes of `struct tcp_info`.
 const SIZE: usize = 248;
 /// TCPI_OPT_*.
@@ -14,23 +16,6 @@ const SACK: u8 = 2;
 const WSCALE: u8 = 4;
 /// TCP_INFINITE_SSTHRESH.
 const INFINITE: u32 = 0x7fff_ffff;
-
-/// The number of a state (net/tcp_states.h).
-pub fn state_number(state: State) -> u8 {
-    match state {
-        State::Established => 1,
-        State::SynSent => 2,
-        State::SynReceived => 3,
-        State::FinWait1 => 4,
-        State::FinWait2 => 5,
-        State::TimeWait => 6,
-        State::Closed => 7,
-        State::CloseWait => 8,
-        State::LastAck => 9,
-        State::Listen => 10,
-        State::Closing => 11,
-    }
-}
 
 /// What there is to tell without a connection.
 pub fn without_connection(listens: bool) -> Vec<u8> {

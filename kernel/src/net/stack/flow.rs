@@ -47,6 +47,23 @@ pub struct FlowKey {
     pub remote: IpEndpoint,
 }
 
+/// The number of a state (net/tcp_states.h).
+pub fn state_number(state: tcp::State) -> u8 {
+    match state {
+        tcp::State::Established => 1,
+        tcp::State::SynSent => 2,
+        tcp::State::SynReceived => 3,
+        tcp::State::FinWait1 => 4,
+        tcp::State::FinWait2 => 5,
+        tcp::State::TimeWait => 6,
+        tcp::State::Closed => 7,
+        tcp::State::CloseWait => 8,
+        tcp::State::LastAck => 9,
+        tcp::State::Listen => 10,
+        tcp::State::Closing => 11,
+    }
+}
+
 /// Bits of [`Status`].
 pub mod bit {
     /// The handshake was completed.
