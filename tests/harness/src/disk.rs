@@ -93,13 +93,7 @@ pub fn check_root_filesystem(machine: &Machine) -> (bool, String) {
     let target = format!("{}?offset={}", raw.display(), root_offset(&raw));
     let done = Command::new("e2fsck")
         .args(["-fn", &target])
-        .env(
-            "PATH",
-            format!(
-                "{}:/usr/sbin:/sbin",
-                std::env::var("PATH").unwrap_or_default()
-            ),
-        )
+        .env("PATH", crate::path_with_sbin())
         .output()
         .expect("e2fsck");
     std::fs::remove_file(&raw).expect("the raw disk is ours");

@@ -43,17 +43,17 @@ pub fn free_port() -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
+/// The search path with the folders of administrators' tools, which not every user's has.
+fn path_with_sbin() -> String {
+    let path = std::env::var("PATH").unwrap_or_default();
+    format!("{path}:/usr/sbin:/sbin")
+}
+
 /// Runs a host command; panics with its output when it fails. Returns its standard output.
 pub fn host(program: &str, args: &[&str]) -> String {
     let done = std::process::Command::new(program)
         .args(args)
-        .env(
-            "PATH",
-            format!(
-                "{}:/usr/sbin:/sbin",
-                std::env::var("PATH").unwrap_or_default()
-            ),
-        )
+        .env("PATH", path_with_sbin())
         .output()
         .unwrap_or_else(|e| panic!("cannot run {program}: {e}"));
     assert!(
