@@ -51,6 +51,10 @@ fn main() {
         eprintln!("oxbox: {name}: no such applet");
         std::process::exit(127);
     };
+    // uutils' applets do this for themselves where it fits; ours all end with the reader of their output.
+    if applets::APPLETS.iter().any(|own| own.name == applet.name) {
+        let _ = uucore::signals::enable_pipe_errors();
+    }
     let status = (applet.run)(args);
     let flushed = std::io::stdout().flush();
     std::process::exit(if flushed.is_err() && status == 0 {

@@ -28,7 +28,7 @@ macro_rules! applets {
 
 /// Every applet of this kind, sorted by name.
 pub const APPLETS: &[Applet] = applets![
-    "awk" => tools::awk,
+    "awk" => oxbow_awk::main,
     "cal" => text::cal,
     "clear" => session::clear,
     "cmp" => differ::cmp,
