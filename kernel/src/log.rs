@@ -117,7 +117,9 @@ fn with_ring<R>(f: impl FnOnce(&mut Ring) -> R) -> R {
     result
 }
 
-/// Formats into a bounded line: what does not fit is cut.
+/// Formats into a bounded line: what does not fit is cut. Control characters are spelled out
+/// (`\x0a`): a record quotes names that programs chose, which must not begin another record or
+/// drive the console.
 struct Line {
     bytes: [u8; 512],
     len: usize,
@@ -126,6 +128,10 @@ struct Line {
 impl Write for Line {
     fn write_str(&mut self, s: &str) -> fmt::Result {
         for c in s.chars() {
+            if c.is_control() && c != '\t' {
+                write!(self, "\\x{:02x}", u32::from(c))?;
+                continue;
+            }
             let n = c.len_utf8();
             if self.len + n > self.bytes.len() - 1 {
                 return Ok(());
@@ -220,3 +226,21 @@ macro_rules! info { ($($t:tt)*) => { $crate::log::record($crate::log::Level::Inf
 /// Logs detail for developers.
 #[macro_export]
 macro_rules! debug { ($($t:tt)*) => { $crate::log::record($crate::log::Level::Debug, format_args!($($t)*)) } }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line_whatever_it_quotes() {
+        let from = head();
+        let name = "evil\n<0>[    9.000000] forged\x1b[2J\u{9b}";
+        record(Level::Debug, format_args!("comm {name}\tends"));
+        let mut out = [0; 4096];
+        let (_, n) = read_from(from, &mut out);
+        let text = core::str::from_utf8(&out[..n]).unwrap();
+        let line = text.lines().find(|l| l.contains("comm evil")).unwrap();
+        let quoted = "comm evil\\x0a<0>[    9.000000] forged\\x1b[2J\\x9b\tends";
+        assert!(line.ends_with(quoted), "{line:?}");
+    }
+}
