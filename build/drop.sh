@@ -15,5 +15,5 @@ if [ ! -x "$tool" ]; then
     build_with_cargo -p oxbow-image --release
     tool=$TARGET/release/oxbow-image
 fi
-"$tool" drop "$IMAGE" "$file" "$dest"
-say "$dest: $(stat -Lc '%s bytes, mode %a' "$file"), on $IMAGE"
+place=$("$tool" drop "$IMAGE" "$file" "$dest")
+say "$place: $(stat -Lc '%s bytes, mode %a' "$file"), on $IMAGE"

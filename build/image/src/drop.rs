@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 struct RawDisk(File);
 
@@ -23,21 +23,18 @@ impl Disk for RawDisk {
     }
 }
 
-/// Puts `file` onto `image` as `dest`.
-pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<()> {
+/// What the running system mounts something else over.
+const HIDDEN: [&str; 5] = ["/dev", "/proc", "/run", "/sys", "/tmp"];
+
+/// Puts `file` onto `image` as `dest`; returns where it is then.
+pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<PathBuf> {
     let meta = file.metadata().map_err(|e| Error::file(file, e))?;
     if !meta.is_file() {
         return Err(Error::file(file, "not a regular file"));
     }
-    if !dest.is_absolute() {
-        return Err(Error::file(
-            dest,
-            "the destination must be an absolute path",
-        ));
-    }
-    if !image.exists() {
-        return Err(Error::file(image, "no such image"));
-    }
+    let dest = &tidy(file, dest)?;
+    // What a link leads to is the image, not the link.
+    let image = &image.canonicalize().map_err(|e| Error::file(image, e))?;
     let work = work_file::WorkFile::from_image(image)?;
     let raw = File::open(work.path()).map_err(|e| Error::file(work.path(), e))?;
     let partition = oxbow_loader_core::gpt::find(&mut RawDisk(raw), &gpt::guid(gpt::LINUX_ROOT))
@@ -73,7 +70,36 @@ pub fn put(image: &Path, file: &Path, dest: &Path) -> Result<()> {
     )?;
     volume.edit(&script, None)?;
     volume.check()?;
-    work.finish(image)
+    work.finish(image)?;
+    Ok(dest)
+}
+
+/// `dest` without double slashes and single dots. One that ends in a slash is a directory.
+fn tidy(file: &Path, dest: &Path) -> Result<PathBuf> {
+    if !dest.is_absolute() {
+        return Err(Error::file(
+            dest,
+            "the destination must be an absolute path",
+        ));
+    }
+    // Through a link, `..` is not what it looks like.
+    if dest.components().any(|c| c == Component::ParentDir) {
+        return Err(Error::file(dest, "the destination must do without '..'"));
+    }
+    let mut tidied: PathBuf = dest.components().collect();
+    if dest.as_os_str().as_bytes().ends_with(b"/") {
+        tidied.push(file.file_name().unwrap_or_default());
+    }
+    if let Some(dir) = HIDDEN.iter().find(|dir| tidied.starts_with(dir)) {
+        return Err(Error::file(
+            &tidied,
+            format!("the running system shows something else at {dir}"),
+        ));
+    }
+    if tidied.iter().any(|name| name.len() > 255) {
+        return Err(Error::file(&tidied, "a file name has at most 255 bytes"));
+    }
+    Ok(tidied)
 }
 
 /// The command that makes `directory` the working directory.

@@ -74,7 +74,9 @@ pub fn quoted(text: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(text).map_err(|_| Error::text("a file name is not UTF-8"))?;
     if text.contains(['"', '\n', '\\']) || text.starts_with('<') {
         return Err(Error::text(format!(
-            "debugfs cannot take the name {text:?}"
+            "{}: names with a quotation mark, a backslash or a line break, or that begin with '<', cannot be \
+             put onto an image",
+            text.trim_end_matches("/.").escape_debug()
         )));
     }
     Ok(format!("\"{text}\""))
@@ -135,6 +137,10 @@ impl<'a> Volume<'a> {
         complaints.truncate(10);
         if complaints.is_empty() {
             Ok(())
+        } else if complaints.iter().any(|c| c.contains("Could not allocate")) {
+            Err(Error::text(
+                "the root filesystem of the image has no room for it",
+            ))
         } else {
             Err(Error::text(format!("debugfs: {}", complaints.join("\n"))))
         }

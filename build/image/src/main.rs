@@ -38,8 +38,8 @@ USAGE
   oxbow-image drop IMAGE FILE DEST
       Puts FILE with its mode, owned by 0:0, onto the root partition of IMAGE
       (qcow2 or raw, not in use) as DEST, an absolute path or a directory on it.
-      Replaces a file that is there, makes directories that are not, and repairs
-      a file system that was not unmounted.
+      Replaces a file or link that is there, makes directories that are not, and
+      repairs a file system that was not unmounted. Prints where the file is.
 
   oxbow-image certificates FILE
       Writes the certificate authorities that the image trusts to FILE, in PEM.
@@ -72,7 +72,9 @@ fn run() -> Result<()> {
         Some(Value(verb)) if verb == "build" => disk::build(&build_options(args)?),
         Some(Value(verb)) if verb == "drop" => {
             let [image, file, dest] = paths(args, "drop takes IMAGE FILE DEST")?;
-            drop::put(&image, &file, &dest)
+            let place = drop::put(&image, &file, &dest)?;
+            println!("{}", place.display());
+            Ok(())
         }
         Some(Value(verb)) if verb == "certificates" => {
             let [output] = paths(args, "certificates takes FILE")?;

@@ -26,10 +26,13 @@ fn qemu_img(args: &[&dyn AsRef<std::ffi::OsStr>]) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(Error::text(format!(
-        "qemu-img failed: {}",
-        String::from_utf8_lossy(&output.stderr).trim()
-    )))
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("lock") && said.contains("another process") {
+        return Err(Error::text(
+            "the image is in use by a running guest: switch that off first",
+        ));
+    }
+    Err(Error::text(format!("qemu-img failed: {}", said.trim())))
 }
 
 impl WorkFile {
@@ -65,6 +68,11 @@ impl WorkFile {
             qcow2::write(&self.0, &done.0)?;
             done
         };
+        // An image that is replaced keeps its permissions.
+        if let Ok(old) = std::fs::metadata(output) {
+            std::fs::set_permissions(&done.0, old.permissions())
+                .map_err(|e| Error::file(&done.0, e))?;
+        }
         std::fs::rename(&done.0, output).map_err(|e| Error::file(output, e))
     }
 }

@@ -233,6 +233,7 @@ fn drop_puts_and_replaces_files() {
         "/etc",
         "/etc/",
         "/opt/new/place/hello",
+        "//opt/./new//folder/",
     ] {
         let output = drop(dest);
         assert!(
@@ -244,6 +245,10 @@ fn drop_puts_and_replaces_files() {
     for (dest, expected) in [
         ("/etc/passwd/hello", "is no directory on the image"),
         ("bin/hello", "absolute path"),
+        ("/bin/../hello", "without '..'"),
+        ("/tmp/hello", "shows something else at /tmp"),
+        ("/bin/\"hello\"", "names with a quotation mark"),
+        (&format!("/bin/{}", "x".repeat(256)), "at most 255 bytes"),
     ] {
         let output = drop(dest);
         let message = String::from_utf8_lossy(&output.stderr);
@@ -265,6 +270,7 @@ fn drop_puts_and_replaces_files() {
         "/bin/applet-number-002",
         "/etc/hello",
         "/opt/new/place/hello",
+        "/opt/new/folder/hello",
     ] {
         let stat = debugfs(&raw, &format!("stat {path}"));
         assert!(
@@ -275,6 +281,39 @@ fn drop_puts_and_replaces_files() {
     }
     // The other names of a replaced file keep its content.
     assert!(debugfs(&raw, "stat /bin/applet-number-001").contains("Links: 100"));
+}
+
+#[test]
+fn drop_leaves_the_image_alone_or_as_it_was() {
+    let folder = Folder::new("drop-image");
+    inputs(&folder, false);
+    let image = build(&folder, "x.qcow2");
+    fs::set_permissions(&image, Permissions::from_mode(0o640)).unwrap();
+    let link = folder.0.join("link.qcow2");
+    symlink("x.qcow2", &link).unwrap();
+    let drop = |image: &Path, file: &Path| {
+        let output = image_tool(&[Path::new("drop"), image, file, Path::new("/bin/")]);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.success(),
+            text(&output.stdout) + &text(&output.stderr),
+        )
+    };
+    let small = folder.file("small", b"x", 0o644);
+    assert_eq!(drop(&link, &small), (true, "/bin/small\n".into()));
+    assert!(link.is_symlink(), "the link is no image");
+    assert_eq!(
+        image.metadata().unwrap().permissions().mode() & 0o777,
+        0o640
+    );
+    // More than the image has room for, and nothing that can be stored as a hole.
+    let before = fs::read(&image).unwrap();
+    let huge = folder.file("huge", &[], 0o644);
+    // `build` makes disks of 128 MiB.
+    fs::write(&huge, vec![7; 100 << 20]).unwrap();
+    let (done, message) = drop(&image, &huge);
+    assert!(!done && message.contains("has no room"), "{message}");
+    assert!(fs::read(&image).unwrap() == before, "the image has changed");
 }
 
 #[test]
