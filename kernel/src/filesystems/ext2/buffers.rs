@@ -195,13 +195,18 @@ impl Buffers {
     /// Writes every dirty block, neighbours in one request. The first error is the result;
     /// blocks that failed stay dirty.
     pub fn write_back(&self) -> Result<()> {
+        self.write_back_last(|_| false)
+    }
+
+    /// As [`Buffers::write_back`], the blocks that are `last` after all others.
+    pub fn write_back_last(&self, last: impl Fn(u32) -> bool) -> Result<()> {
         let mut all: Vec<Arc<Buffer>> = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
             all.try_reserve(shard.len()).map_err(|_| Errno::ENOMEM)?;
             all.extend(shard.values().cloned());
         }
-        all.sort_unstable_by_key(|b| b.block);
+        all.sort_unstable_by_key(|b| (last(b.block), b.block));
         let mut result = Ok(());
         let mut run = Vec::new();
         for buffer in &all {

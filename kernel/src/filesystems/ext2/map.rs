@@ -62,6 +62,9 @@ pub struct Map<'a> {
     pub slots: [u32; NPTR],
     /// Storage counted in 512-byte units.
     pub units: u32,
+    /// Runs of blocks (first, count) that nothing names any more: to be released when the
+    /// inode's pointers are in its table, not before.
+    pub freed: Vec<(u32, u32)>,
 }
 
 impl<'a> Map<'a> {
@@ -71,6 +74,7 @@ impl<'a> Map<'a> {
             volume,
             slots,
             units,
+            freed: Vec::new(),
         }
     }
 
@@ -204,10 +208,8 @@ impl<'a> Map<'a> {
         Ok(block)
     }
 
-    /// Takes the pointers of blocks `[from, to)` out and returns the runs they named, for the
-    /// caller to free. Tables stay, maybe empty.
-    pub fn punch(&mut self, from: u64, to: u64) -> Result<Vec<(u32, u32)>> {
-        let mut runs = Vec::new();
+    /// Gives up the blocks `[from, to)`. Tables stay, maybe empty.
+    pub fn punch(&mut self, from: u64, to: u64) -> Result<()> {
         let mut at = from;
         while at < to {
             let (first, len) = match self.find(at, to - at) {
@@ -216,14 +218,14 @@ impl<'a> Map<'a> {
                 found => found?,
             };
             if first != 0 {
-                runs.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.freed.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 self.clear(at, len)?;
-                runs.push((first, len as u32));
+                self.freed.push((first, len as u32));
                 self.discount(len as u32);
             }
             at += len;
         }
-        Ok(runs)
+        Ok(())
     }
 
     /// Clears `len` pointers from `block` on, all in one table.
@@ -248,19 +250,19 @@ impl<'a> Map<'a> {
         })
     }
 
-    /// Frees every block from `keep` on, and the tables that only they needed.
+    /// Gives up every block from `keep` on, and the tables that only they needed.
     pub fn cut(&mut self, keep: u64) -> Result<()> {
         let mut batch = Batch::default();
         let result = self.cut_slots(keep, &mut batch);
-        let freed = batch.flush(self.volume);
-        self.discount(batch.freed);
-        result.and(freed)
+        self.discount(batch.count);
+        self.freed.append(&mut batch.runs);
+        result
     }
 
     fn cut_slots(&mut self, keep: u64, batch: &mut Batch) -> Result<()> {
         for slot in (keep as usize).min(NDIR)..NDIR {
             let pointer = core::mem::take(&mut self.slots[slot]);
-            batch.add(self.volume, pointer)?;
+            batch.add(pointer)?;
         }
         let mut before = NDIR as u64;
         let mut reach = 1;
@@ -303,14 +305,14 @@ impl<'a> Map<'a> {
                 continue;
             }
             if depth == 1 {
-                batch.add(self.volume, pointer)?;
+                batch.add(pointer)?;
             } else {
                 let keep_below = if i == 0 { part } else { 0 };
                 self.cut_table(pointer, depth - 1, keep_below, batch)?;
             }
         }
         if keep == 0 {
-            batch.add(self.volume, table)?;
+            batch.add(table)?;
         }
         Ok(())
     }
@@ -341,32 +343,23 @@ fn run_length(pointers: impl Iterator<Item = u32>, want: u64) -> u64 {
 /// Blocks to free, gathered into runs.
 #[derive(Default)]
 struct Batch {
-    first: u32,
-    len: u32,
-    freed: u32,
+    runs: Vec<(u32, u32)>,
+    count: u32,
 }
 
 impl Batch {
-    fn add(&mut self, volume: &Volume, block: u32) -> Result<()> {
+    fn add(&mut self, block: u32) -> Result<()> {
         if block == 0 {
             return Ok(());
         }
-        if self.len > 0 && self.first.checked_add(self.len) == Some(block) {
-            self.len += 1;
-            return Ok(());
+        match self.runs.last_mut() {
+            Some((first, len)) if first.checked_add(*len) == Some(block) => *len += 1,
+            _ => {
+                self.runs.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.runs.push((block, 1));
+            }
         }
-        self.flush(volume)?;
-        self.first = block;
-        self.len = 1;
-        Ok(())
-    }
-    fn flush(&mut self, volume: &Volume) -> Result<()> {
-        let len = core::mem::take(&mut self.len);
-        if len == 0 {
-            return Ok(());
-        }
-        volume.release(self.first, len)?;
-        self.freed = self.freed.saturating_add(len);
+        self.count = self.count.saturating_add(1);
         Ok(())
     }
 }

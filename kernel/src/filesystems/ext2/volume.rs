@@ -23,6 +23,8 @@ pub struct Volume {
     pub geometry: Geometry,
     /// Its metadata blocks.
     pub buffers: Buffers,
+    /// First block of each group's inode table.
+    inode_tables: Vec<u32>,
     alloc: Mutex<Alloc>,
     /// Damage was seen: the superblock will say so.
     damaged: AtomicBool,
@@ -76,6 +78,7 @@ impl Volume {
         let free_inodes = groups.iter().map(|g| u64::from(g.free_inodes)).sum();
         Ok(Volume {
             buffers,
+            inode_tables: groups.iter().map(|g: &Group| g.inode_table).collect(),
             alloc: Mutex::new(Alloc {
                 groups,
                 free_blocks,
@@ -181,7 +184,17 @@ impl Volume {
                 }
             })?;
         }
-        self.buffers.write_back()
+        // Pointer blocks before the inodes that lead to them: what a new one held before must
+        // not pass for a file's blocks after a power cut.
+        self.buffers.write_back_last(|block| self.has_inodes(block))
+    }
+
+    /// Whether `block` is part of an inode table.
+    fn has_inodes(&self, block: u32) -> bool {
+        let geometry = &self.geometry;
+        let group = block.saturating_sub(geometry.first_data) / geometry.blocks_per_group;
+        let table = self.inode_tables.get(group as usize).copied().unwrap_or(0);
+        (table..table + geometry.inode_table_blocks()).contains(&block)
     }
 
     /// A file of 2 GiB or more is about to exist: the superblock has to say so.

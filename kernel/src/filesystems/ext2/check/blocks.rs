@@ -218,11 +218,15 @@ fn look_at(
     Ok(())
 }
 
-/// Every block of `doubles` goes to the inode that changed last; the others get a hole there.
+/// Every block of `doubles` goes to one inode; the others get a hole there. A claim may come
+/// from a pointer block that was not written yet and still holds what it held before: its
+/// inode counts other blocks than are found. So who counts right comes first, then who changed
+/// last.
 fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Result<usize> {
     let geometry = &volume.geometry;
-    let mut owners: BTreeMap<u32, (Timestamp, u32)> = BTreeMap::new();
+    let mut owners: BTreeMap<u32, (bool, Timestamp, u32)> = BTreeMap::new();
     let mut claims = BTreeSet::new();
+    let mut claimed = Vec::new();
     each_inode(volume, |ino, mut inode| {
         let concerns = inode.links > 0
             && !is_reserved(volume, ino)
@@ -231,7 +235,8 @@ fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Resu
         if !concerns {
             return Ok(());
         }
-        let (changed, limit) = (inode.ctime, reach(volume, &inode));
+        let limit = reach(volume, &inode);
+        claimed.clear();
         // As `look_at` does it: what was not claimed twice is seen once.
         visit(volume, &mut inode.block, &mut |pointer, _, first| {
             if !is_usable(volume, fixed, pointer) || first >= limit {
@@ -240,12 +245,19 @@ fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Resu
             if !doubles.contains(&pointer) {
                 return Verdict::Keep;
             }
-            claims.insert(ino);
-            let owner = owners.entry(pointer).or_insert((changed, ino));
-            *owner = (*owner).max((changed, ino));
+            claimed.push(pointer);
             Verdict::Skip
-        })
-        .map(drop)
+        })?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        let rank = (counts_right(volume, fixed, &inode)?, inode.ctime, ino);
+        for pointer in &claimed {
+            let owner = owners.entry(*pointer).or_insert(rank);
+            *owner = (*owner).max(rank);
+        }
+        claims.insert(ino);
+        Ok(())
     })?;
     for &ino in &claims {
         let mut inode = volume.read_inode(ino)?;
@@ -258,7 +270,7 @@ fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Resu
             if !doubles.contains(&pointer) {
                 return Verdict::Keep;
             }
-            let mine = owners.get(&pointer).is_some_and(|owner| owner.1 == ino);
+            let mine = owners.get(&pointer).is_some_and(|owner| owner.2 == ino);
             if mine && kept.insert(pointer) {
                 Verdict::Skip
             } else {
@@ -268,6 +280,25 @@ fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Resu
         volume.write_inode(ino, false, || inode)?;
     }
     Ok(doubles.len())
+}
+
+/// Whether the inode has as many blocks as it says, and none that cannot be.
+fn counts_right(volume: &Volume, fixed: &Bits, inode: &DiskInode) -> Result<bool> {
+    let geometry = &volume.geometry;
+    let most = (inode.units / (geometry.block_size / 512)).min(geometry.blocks);
+    let limit = reach(volume, inode);
+    let mut counted = u32::from(inode.file_acl != 0);
+    let mut slots = inode.block;
+    // Pointers may lead in circles: one block too many is enough.
+    visit(volume, &mut slots, &mut |pointer, _, first| {
+        if counted > most || !is_usable(volume, fixed, pointer) || first >= limit {
+            counted = u32::MAX;
+            return Verdict::Skip;
+        }
+        counted += 1;
+        Verdict::Keep
+    })?;
+    Ok(counted == most)
 }
 
 /// Whether a file may have the block.

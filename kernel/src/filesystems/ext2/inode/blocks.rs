@@ -1,5 +1,6 @@
 //! A file's blocks and its length: finding, reserving, growing, cutting, giving back.
 
+use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use super::Node;
@@ -18,8 +19,28 @@ pub enum Extent {
 }
 
 impl Node {
-    /// Runs `work` on the block map and keeps what it changed. `map` is held for writing.
+    /// Runs `work` on the block map, keeps what it changed, and frees what it gave up. `map` is
+    /// held for writing.
     fn with_map<R>(&self, work: impl FnOnce(&mut Map<'_>) -> Result<R>) -> Result<R> {
+        let (result, freed) = self.with_map_keeping(work);
+        // Without its inode on the way to the disk a block must not become another's.
+        let result = result?;
+        self.release_all(freed)?;
+        Ok(result)
+    }
+
+    fn release_all(&self, freed: Vec<(u32, u32)>) -> Result<()> {
+        for (first, count) in freed {
+            self.volume.release(first, count)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Node::with_map`]; the blocks that were given up are the caller's to release.
+    fn with_map_keeping<R>(
+        &self,
+        work: impl FnOnce(&mut Map<'_>) -> Result<R>,
+    ) -> (Result<R>, Vec<(u32, u32)>) {
         let (slots, units) = {
             let fields = self.fields.lock();
             (fields.block, fields.units)
@@ -33,9 +54,9 @@ impl Node {
             });
             // Pointers go to the table at once: what they point to must not look free.
             let stored = self.store();
-            return result.and_then(|r| stored.map(|()| r));
+            return (result.and_then(|r| stored.map(|()| r)), map.freed);
         }
-        result
+        (result, map.freed)
     }
 
     /// What is behind file block `block`, and for how many blocks (at most `want`).
@@ -189,13 +210,11 @@ impl Node {
         let freed = {
             let _map = self.map.write();
             self.fresh.lock().remove(from, to);
-            self.with_map(|map| map.punch(from, to))?
+            let (done, freed) = self.with_map_keeping(|map| map.punch(from, to));
+            done.map(|()| freed)
         };
         trim();
-        for (first, count) in freed {
-            self.volume.release(first, count)?;
-        }
-        Ok(())
+        self.release_all(freed?)
     }
 
     /// Frees everything: the last name and the last user are gone.
