@@ -4,7 +4,6 @@
 //! Not responsible for caching (the page cache above) nor for hardware (drivers below).
 
 pub mod partition;
-mod plug;
 mod registry;
 
 use alloc::sync::Arc;
@@ -15,7 +14,6 @@ use crate::mm::FrameRef;
 use crate::sched::WaitQueue;
 use crate::sync::{IrqLock, Rank};
 
-pub use plug::Plug;
 pub use registry::{Disk, by_number, disks, find, find_root, register};
 
 /// Bytes in a sector, the unit of addresses here.

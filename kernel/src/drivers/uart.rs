@@ -23,9 +23,6 @@ pub const COM1_IRQ: u8 = 4;
 // Register offsets (PC16550D, table II).
 const DATA: u16 = 0;
 const INTERRUPT_ENABLE: u16 = 1;
-const FIFO_CONTROL: u16 = 2;
-const LINE_CONTROL: u16 = 3;
-const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 const SCRATCH: u16 = 7;
 
@@ -56,18 +53,6 @@ pub fn probe() -> bool {
         write(SCRATCH, pattern);
         read(SCRATCH) == pattern
     })
-}
-
-/// Sets 115200 8N1, FIFOs on, interrupts off.
-fn reset() {
-    write(INTERRUPT_ENABLE, 0);
-    write(LINE_CONTROL, 0x80);
-    write(DATA, 1);
-    write(INTERRUPT_ENABLE, 0);
-    write(LINE_CONTROL, 0x03);
-    write(FIFO_CONTROL, 0xc7);
-    // DTR, RTS, and OUT2, which gates the interrupt line.
-    write(MODEM_CONTROL, 0x0b);
 }
 
 struct Port {
@@ -255,15 +240,6 @@ impl TtyDriver for Uart {
     fn configure(&self, _settings: &Settings) {
         // A virtual line has no speed; framing other than 8N1 would only corrupt it.
     }
-}
-
-/// Prepares the port for the kernel log before memory or interrupts work.
-pub fn early_init() -> bool {
-    let there = probe();
-    if there {
-        reset();
-    }
-    there
 }
 
 /// Where the kernel log goes (`log::set_sink`).

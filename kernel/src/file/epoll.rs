@@ -359,15 +359,6 @@ impl Epoll {
             }
         }
     }
-
-    /// Interests for /proc/pid/fdinfo: descriptor, events, data.
-    pub fn interests(&self) -> Vec<(i32, u32, u64)> {
-        let interests = self.interests.lock();
-        interests
-            .iter()
-            .map(|((fd, _), i)| (*fd, i.item.events.load(SeqCst), i.item.data.load(SeqCst)))
-            .collect()
-    }
 }
 
 impl File for Epoll {

@@ -97,11 +97,6 @@ impl KernelStack {
         top
     }
 
-    /// Lowest address.
-    pub fn bottom(&self) -> VirtAddr {
-        self.bottom
-    }
-
     /// Just past the highest address; 16-byte aligned.
     pub fn top(&self) -> VirtAddr {
         self.bottom + STACK_BYTES as u64

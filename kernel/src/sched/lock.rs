@@ -49,10 +49,6 @@ impl<T> Mutex<T> {
             value: UnsafeCell::new(value),
         }
     }
-    /// The value, when nobody shares the lock any more.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
 }
 impl<T: ?Sized> Mutex<T> {
     /// Sleeps until the lock is the caller's.
@@ -180,10 +176,6 @@ impl<T> RwLock<T> {
             queue: WaitQueue::new(),
             value: UnsafeCell::new(value),
         }
-    }
-    /// The value, when nobody shares the lock any more.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
     }
 }
 impl<T: ?Sized> RwLock<T> {

@@ -124,11 +124,6 @@ impl Credentials {
         self.fsgid == gid || self.groups.binary_search(&gid).is_ok()
     }
 
-    /// Whether `gid` is the effective group or a supplementary one.
-    pub fn in_effective_group(&self, gid: Gid) -> bool {
-        self.egid == gid || self.groups.binary_search(&gid).is_ok()
-    }
-
     /// Whether `want` ([`MAY_READ`]...) is allowed on an object of `owner`, `group`, `mode`
     /// (man 7 path_resolution, "Permissions"). The superuser may all but execute a file that
     /// nobody may.

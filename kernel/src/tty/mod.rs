@@ -128,11 +128,6 @@ impl Tty {
         })
     }
 
-    /// Name without /dev/.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Device number, as [`makedev`] makes it.
     pub fn device_number(&self) -> u64 {
         self.device
@@ -414,10 +409,6 @@ impl TtyFile {
     fn new(tty: Arc<Tty>) -> Result<TtyFile> {
         tty.driver.open()?;
         Ok(TtyFile { tty })
-    }
-    /// The terminal.
-    pub fn tty(&self) -> &Arc<Tty> {
-        &self.tty
     }
 }
 

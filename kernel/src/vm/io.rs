@@ -89,10 +89,6 @@ impl<'a> IoDest<'a> {
     pub fn remaining(&self) -> usize {
         self.remaining
     }
-    /// Bytes put so far.
-    pub fn done(&self) -> usize {
-        self.done
-    }
     /// Counts `n` bytes, or as many as fit, as put although they are thrown away. Who begins
     /// to skip puts nothing any more.
     pub fn skip(&mut self, n: usize) {
@@ -280,10 +276,6 @@ impl<'a> IoSource<'a> {
     /// Bytes left to take.
     pub fn remaining(&self) -> usize {
         self.remaining
-    }
-    /// Bytes taken so far.
-    pub fn done(&self) -> usize {
-        self.done
     }
     /// Fills `out` from the source; returns how much (less than `out` only at the end).
     /// EFAULT: nothing of the part that failed counts as taken.

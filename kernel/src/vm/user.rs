@@ -74,14 +74,6 @@ pub fn copy_to_user(dst: UserAddr, src: &[u8]) -> Result<()> {
     (n == src.len()).then_some(()).ok_or(Errno::EFAULT)
 }
 
-/// Zeroes `len` bytes of the running thread's address space. EFAULT as [`copy_to_user`].
-pub fn zero_user(dst: UserAddr, len: usize) -> Result<()> {
-    check_range(dst, len)?;
-    // SAFETY: the range was checked.
-    let left = unsafe { user_copy::zero(dst.0 as *mut u8, len) };
-    (left == 0).then_some(()).ok_or(Errno::EFAULT)
-}
-
 /// Saves the running thread's FPU registers at `dst`, with `software` in the bytes that the
 /// format leaves to software; an XSAVE image is followed by the word `end`
 /// ([`user_fpu::save`]). Faults as [`copy_to_user`]. EFAULT, also when `dst` is not aligned to 64.

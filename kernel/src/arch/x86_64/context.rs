@@ -105,18 +105,6 @@ pub fn set_kernel_stack(top: u64) {
     let _ = top;
 }
 
-/// FS base of the running user thread (its thread-local storage).
-#[inline]
-pub fn fs_base() -> u64 {
-    #[cfg(target_os = "none")]
-    // SAFETY: every x86_64 has the register.
-    unsafe {
-        super::regs::rdmsr(super::regs::FS_BASE)
-    }
-    #[cfg(not(target_os = "none"))]
-    0
-}
-
 /// Sets the FS base. `base` is canonical: below `mm::addr::USER_END`.
 #[inline]
 pub fn set_fs_base(base: u64) {
@@ -127,18 +115,6 @@ pub fn set_fs_base(base: u64) {
     };
     #[cfg(not(target_os = "none"))]
     let _ = base;
-}
-
-/// GS base of the running user thread.
-#[inline]
-pub fn user_gs_base() -> u64 {
-    #[cfg(target_os = "none")]
-    // SAFETY: every x86_64 has the register; in kernel mode it holds the user's base.
-    unsafe {
-        super::regs::rdmsr(super::regs::KERNEL_GS_BASE)
-    }
-    #[cfg(not(target_os = "none"))]
-    0
 }
 
 /// Sets the GS base that user mode will see. `base` is below `mm::addr::USER_END`.

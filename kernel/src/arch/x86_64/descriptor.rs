@@ -90,15 +90,6 @@ pub fn set_rsp0(top: u64) {
     }
 }
 
-/// Which IST stack of this CPU `address` lies in or just below, for the double-fault report.
-pub fn ist_top(cpu: usize, index: u8) -> u64 {
-    // SAFETY: a racy read of a word that is written once.
-    unsafe {
-        let tss = &raw const (*TABLES.0.get())[cpu].tss;
-        (&raw const (*tss).ist[index as usize - 1]).read_unaligned()
-    }
-}
-
 #[repr(C, packed)]
 struct TablePointer {
     limit: u16,

@@ -50,19 +50,6 @@ pub const KERNEL_SS: u64 = 0x18;
 
 /// RFLAGS.IF.
 pub const RFLAGS_IF: u64 = 1 << 9;
-/// Flags a program may have: CF PF AF ZF SF TF DF OF NT RF AC ID.
-pub const RFLAGS_USER: u64 = 0x1
-    | 0x4
-    | 0x10
-    | 0x40
-    | 0x80
-    | 0x100
-    | 0x400
-    | 0x800
-    | 0x4000
-    | 0x1_0000
-    | 0x4_0000
-    | 0x20_0000;
 
 impl TrapFrame {
     /// The frame of a program at its first instruction: all other registers 0.
@@ -76,13 +63,5 @@ impl TrapFrame {
             rflags: RFLAGS_IF | 2,
             ..TrapFrame::default()
         }
-    }
-
-    /// Makes selectors and flags fit for user mode, whatever a program (rt_sigreturn) or
-    /// another task (ptrace) put there.
-    pub fn sanitize_for_user(&mut self) {
-        self.cs = USER_CS;
-        self.ss = USER_SS;
-        self.rflags = self.rflags & RFLAGS_USER | RFLAGS_IF | 2;
     }
 }

@@ -86,39 +86,6 @@ pub(super) mod routines {
         "    je 6f",
         "    clac",
         "6:  ret",
-        // (rdi: to, rsi: bytes) -> rax: bytes not zeroed
-        ".globl oxbow_user_zero",
-        ".p2align 4",
-        "oxbow_user_zero:",
-        "    cmp byte ptr [rip + {smap}], 0",
-        "    je 1f",
-        "    stac",
-        "1:  mov rcx, rsi",
-        "    xor eax, eax",
-        ".globl oxbow_user_zero_words",
-        "oxbow_user_zero_words:",
-        "    cmp rcx, 8",
-        "    jb oxbow_user_zero_bytes",
-        "2:  mov [rdi], rax",
-        "    add rdi, 8",
-        "    sub rcx, 8",
-        "    cmp rcx, 8",
-        "    jae 2b",
-        ".globl oxbow_user_zero_bytes",
-        "oxbow_user_zero_bytes:",
-        "    test rcx, rcx",
-        "    jz oxbow_user_zero_done",
-        "3:  mov [rdi], al",
-        "    inc rdi",
-        "    dec rcx",
-        "    jnz 3b",
-        ".globl oxbow_user_zero_done",
-        "oxbow_user_zero_done:",
-        "    mov rax, rcx",
-        "    cmp byte ptr [rip + {smap}], 0",
-        "    je 4f",
-        "    clac",
-        "4:  ret",
         // (rdi: address, rsi: result) -> rax: 0, or 1 when it faulted
         ".globl oxbow_user_load32",
         ".p2align 4",
@@ -169,7 +136,6 @@ pub(super) mod routines {
 
     unsafe extern "C" {
         pub fn oxbow_user_copy(to: *mut u8, from: *const u8, bytes: usize) -> usize;
-        pub fn oxbow_user_zero(to: *mut u8, bytes: usize) -> usize;
         pub fn oxbow_user_load32(addr: *const u32, value: *mut u32) -> usize;
         pub fn oxbow_user_cmpxchg32(
             addr: *mut u32,
@@ -180,9 +146,6 @@ pub(super) mod routines {
         fn oxbow_user_copy_words();
         fn oxbow_user_copy_bytes();
         fn oxbow_user_copy_done();
-        fn oxbow_user_zero_words();
-        fn oxbow_user_zero_bytes();
-        fn oxbow_user_zero_done();
         fn oxbow_user_load32_access();
         fn oxbow_user_load32_accessed();
         fn oxbow_user_load32_done();
@@ -194,7 +157,7 @@ pub(super) mod routines {
     type Label = unsafe extern "C" fn();
 
     /// (first instruction, end of the range, where a fault in it continues).
-    const TABLE: [(Label, Label, Label); 6] = [
+    const TABLE: [(Label, Label, Label); 4] = [
         (
             oxbow_user_copy_words,
             oxbow_user_copy_bytes,
@@ -204,16 +167,6 @@ pub(super) mod routines {
             oxbow_user_copy_bytes,
             oxbow_user_copy_done,
             oxbow_user_copy_done,
-        ),
-        (
-            oxbow_user_zero_words,
-            oxbow_user_zero_bytes,
-            oxbow_user_zero_bytes,
-        ),
-        (
-            oxbow_user_zero_bytes,
-            oxbow_user_zero_done,
-            oxbow_user_zero_done,
         ),
         (
             oxbow_user_load32_access,
@@ -251,23 +204,6 @@ pub unsafe fn copy(to: *mut u8, from: *const u8, bytes: usize) -> usize {
     #[cfg(not(target_os = "none"))]
     {
         let _ = (to, from);
-        bytes
-    }
-}
-
-/// Zeroes up to `bytes` of user memory; returns how many were not zeroed.
-///
-/// # Safety
-/// The range lies wholly in the user half. The caller may sleep.
-pub unsafe fn zero(to: *mut u8, bytes: usize) -> usize {
-    #[cfg(target_os = "none")]
-    // SAFETY: the caller's.
-    unsafe {
-        routines::oxbow_user_zero(to, bytes)
-    }
-    #[cfg(not(target_os = "none"))]
-    {
-        let _ = to;
         bytes
     }
 }

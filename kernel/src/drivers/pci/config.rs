@@ -54,25 +54,6 @@ pub mod command {
 
 const STATUS_CAPABILITIES: u16 = 1 << 4;
 
-/// A base address register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bar {
-    /// Memory at a physical address.
-    Memory {
-        /// First byte.
-        base: u64,
-        /// Length in bytes, a power of two.
-        len: u64,
-    },
-    /// I/O ports.
-    Io {
-        /// First port.
-        port: u16,
-        /// Number of ports, a power of two.
-        len: u16,
-    },
-}
-
 /// Where a base address register points.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BarBase {
@@ -82,8 +63,8 @@ pub enum BarBase {
     Io(u16),
 }
 
-/// Where BAR `index` (0 to 5) points; `None` when it has no address or is no BAR. Cheap: finding
-/// the length as well ([`bar`]) makes a hypervisor rebuild its memory map several times.
+/// Where BAR `index` (0 to 5) points; `None` when it has no address or is no BAR. Its
+/// length is not looked for: that makes a hypervisor rebuild its memory map several times.
 pub fn bar_base(space: &impl ConfigSpace, index: u8) -> Option<BarBase> {
     if index > 5 {
         return None;
@@ -101,52 +82,6 @@ pub fn bar_base(space: &impl ConfigSpace, index: u8) -> Option<BarBase> {
     };
     let base = u64::from(high) << 32 | u64::from(low & !0xf);
     (base != 0).then_some(BarBase::Memory(base))
-}
-
-/// Reads BAR `index` (0 to 5) and finds its length by writing ones (6.2.5.1). `None` when it
-/// is not implemented, has no address, or is the upper half of another. The device must
-/// not be in use: its decoding is off meanwhile.
-pub fn bar(space: &impl ConfigSpace, index: u8) -> Option<Bar> {
-    if index > 5 {
-        return None;
-    }
-    let offset = reg::BAR0 + 4 * index;
-    let command = space.read16(reg::COMMAND);
-    space.write16(reg::COMMAND, command & !(command::IO | command::MEMORY));
-    let result = probe_bar(space, offset, index);
-    space.write16(reg::COMMAND, command);
-    result
-}
-
-fn probe_bar(space: &impl ConfigSpace, offset: u8, index: u8) -> Option<Bar> {
-    let low = space.read(offset);
-    space.write(offset, u32::MAX);
-    let mask = space.read(offset);
-    space.write(offset, low);
-    if mask == 0 {
-        return None;
-    }
-    if low & 1 != 0 {
-        let port = (low & 0xfffc) as u16;
-        let len = !(mask as u16 & 0xfffc) as u32 + 1;
-        let len = u16::try_from(len).ok()?;
-        return (port != 0).then_some(Bar::Io { port, len });
-    }
-    let (mut base, mut size_mask) = (u64::from(low & !0xf), u64::from(mask & !0xf));
-    match low >> 1 & 3 {
-        0 => size_mask |= 0xffff_ffff_0000_0000,
-        2 if index < 5 => {
-            let high = space.read(offset + 4);
-            space.write(offset + 4, u32::MAX);
-            let high_mask = space.read(offset + 4);
-            space.write(offset + 4, high);
-            base |= u64::from(high) << 32;
-            size_mask |= u64::from(high_mask) << 32;
-        }
-        _ => return None,
-    }
-    let len = (!size_mask).checked_add(1)?;
-    (base != 0 && len != 0 && base.checked_add(len).is_some()).then_some(Bar::Memory { base, len })
 }
 
 /// A capability: its id and where it lies.
@@ -224,34 +159,11 @@ pub(super) mod tests {
         f.set(0x14, 0xfebd_1000, 0xffff_f000);
         f.set(0x18, 0xfe00_000c, 0xffff_c000);
         f.set(0x1c, 0x0000_0001, u32::MAX);
-        assert_eq!(
-            bar(&f, 0),
-            Some(Bar::Io {
-                port: 0xc000,
-                len: 64
-            })
-        );
-        assert_eq!(
-            bar(&f, 1),
-            Some(Bar::Memory {
-                base: 0xfebd_1000,
-                len: 4096
-            })
-        );
-        assert_eq!(
-            bar(&f, 2),
-            Some(Bar::Memory {
-                base: 0x1_fe00_0000,
-                len: 0x4000
-            })
-        );
         assert_eq!(bar_base(&f, 0), Some(BarBase::Io(0xc000)));
         assert_eq!(bar_base(&f, 1), Some(BarBase::Memory(0xfebd_1000)));
         assert_eq!(bar_base(&f, 2), Some(BarBase::Memory(0x1_fe00_0000)));
         assert_eq!(bar_base(&f, 4), None);
         assert_eq!(bar_base(&f, 6), None);
-        assert_eq!(bar(&f, 4), None);
-        assert_eq!(bar(&f, 6), None);
         assert_eq!(f.read(0x10), 0xc001);
         assert_eq!(f.read(0x1c), 1);
     }

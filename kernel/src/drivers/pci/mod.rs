@@ -132,11 +132,6 @@ impl Function {
         })
     }
 
-    /// Base address register `index`; see [`config::bar`].
-    pub fn bar(&self, index: u8) -> Option<config::Bar> {
-        config::bar(self, index)
-    }
-
     /// Where base address register `index` points; see [`config::bar_base`].
     pub fn bar_base(&self, index: u8) -> Option<config::BarBase> {
         config::bar_base(self, index)

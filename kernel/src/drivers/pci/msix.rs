@@ -62,16 +62,6 @@ impl MsixTable {
         unsafe { (at as *mut u32).write_volatile(value) };
     }
 
-    /// Number of entries.
-    pub fn len(&self) -> u16 {
-        self.entries
-    }
-
-    /// Whether the table has no entries (it always has one).
-    pub fn is_empty(&self) -> bool {
-        self.entries == 0
-    }
-
     /// Lets `entry` raise `vector` on CPU `cpu`; false when the table has no such entry.
     pub fn set(&self, entry: u16, vector: u8, cpu: usize) -> bool {
         if entry >= self.entries {

@@ -60,7 +60,6 @@ pub fn kind_of(f: &Function) -> Option<Kind> {
 /// Feature bits of every device (6).
 pub mod feature {
     #![allow(missing_docs, reason = "the specification's names")]
-    pub const INDIRECT_DESC: u64 = 1 << 28;
     pub const EVENT_IDX: u64 = 1 << 29;
     pub const VERSION_1: u64 = 1 << 32;
 }
@@ -121,7 +120,6 @@ mod common {
     pub const DRIVER_FEATURE_SELECT: u32 = 8;
     pub const DRIVER_FEATURE: u32 = 12;
     pub const CONFIG_MSIX_VECTOR: u32 = 16;
-    pub const NUM_QUEUES: u32 = 18;
     pub const STATUS: u32 = 20;
     pub const CONFIG_GENERATION: u32 = 21;
     pub const QUEUE_SELECT: u32 = 22;
@@ -272,11 +270,6 @@ impl Transport {
         Ok(transport)
     }
 
-    /// The function behind the device.
-    pub fn function(&self) -> &Function {
-        &self.function
-    }
-
     fn status(&self) -> u8 {
         match self.registers {
             Registers::Modern { common, .. } => common.read(common::STATUS),
@@ -365,14 +358,6 @@ impl Transport {
     /// Whether interrupts come as MSI-X messages, not over a line.
     pub fn has_msix(&self) -> bool {
         self.msix.is_some()
-    }
-
-    /// How many queues the device has, if it says so.
-    pub fn nr_queues(&self) -> Option<u16> {
-        match self.registers {
-            Registers::Modern { common, .. } => Some(common.read(common::NUM_QUEUES)),
-            Registers::Legacy { .. } => None,
-        }
     }
 
     /// Sets up queue `index`; MSI-X entry `entry` announces its used buffers.

@@ -86,10 +86,6 @@ impl Entity {
     pub fn set_nice(&self, nice: i8) {
         self.nice.set(nice.clamp(-20, 19));
     }
-    /// The nice value.
-    pub fn nice(&self) -> i8 {
-        self.nice.get()
-    }
     /// Sets the policy; the thread starts its level afresh.
     pub fn set_class(&self, class: Class) {
         self.class.set(class);

@@ -110,11 +110,6 @@ impl Thread {
         }
     }
 
-    /// Whether the thread is to die.
-    pub fn is_killed(&self) -> bool {
-        self.killed.load(Ordering::Acquire)
-    }
-
     /// Whether a sleep of this kind must end now.
     pub(in crate::sched) fn is_woken_early(&self, kind: SleepKind) -> bool {
         match kind {

@@ -133,10 +133,6 @@ pub struct Pty {
 }
 
 impl Pty {
-    /// N of /dev/pts/N.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
     /// Its device number.
     pub fn dev(&self) -> Dev {
         Dev::new(SLAVE_MAJOR, self.number)

@@ -160,28 +160,6 @@ fn flush(cache: &Arc<PageCache>) {
     }
 }
 
-/// Writes back every dirty page of every file and waits (man 2 sync).
-pub fn sync_all() {
-    // What the flusher took from the list before this call is written when the lock is free.
-    let _flushing = FLUSHING.lock();
-    let count = DIRTY.lock().len();
-    for _ in 0..count {
-        let Some(cache) = DIRTY.lock().pop_front() else {
-            break;
-        };
-        flush(&cache);
-        let all = 0..u64::MAX;
-        cache.changed.wait_until(|| {
-            let state = cache.state.lock();
-            state
-                .index
-                .next_marked(all.start, all.end, Mark::Writeback)
-                .is_none()
-                .then_some(())
-        });
-    }
-}
-
 /// The next cache that is due, or when that will be.
 fn next_due(now: u64, urgent: bool) -> Result<Arc<PageCache>, Option<u64>> {
     let Some(front) = DIRTY.lock().front().cloned() else {
