@@ -6,43 +6,83 @@ use super::LineDiscipline;
 use crate::abi;
 
 impl LineDiscipline {
-    /// Takes the last character away, as many bytes and columns as it has.
+    /// The ERASE character: takes the last character away.
     pub(super) fn erase_char(&mut self, echo: &mut Vec<u8>) {
-        let Some(mut last) = self.edit.pop() else {
+        let s = self.settings;
+        if s.local(abi::ECHO) && !s.local(abi::ECHOE) && !s.local(abi::ECHOPRT) {
+            if self.pop_char().is_some() {
+                let erase = s.cc[abi::VERASE as usize];
+                self.echo_char(erase, echo);
+            }
             return;
-        };
+        }
+        self.erase_shown(echo);
+    }
+
+    /// Takes the last character off the line, as many bytes as it has; its first byte.
+    fn pop_char(&mut self) -> Option<u8> {
+        let mut last = self.edit.pop()?;
         while self.settings.input(abi::IUTF8) && last & 0xc0 == 0x80 {
             match self.edit.pop() {
                 Some(b) => last = b,
                 None => break,
             }
         }
+        Some(last)
+    }
+
+    /// Erased characters were shown, and others follow: ends them (ECHOPRT).
+    pub(super) fn end_erasing(&mut self, echo: &mut Vec<u8>) {
+        if core::mem::take(&mut self.erasing) {
+            self.put(b"/", echo);
+        }
+    }
+
+    /// Takes the last character away, and its columns off the screen.
+    fn erase_shown(&mut self, echo: &mut Vec<u8>) {
+        let shows_erased = self.settings.local(abi::ECHOPRT);
+        let whole = match shows_erased {
+            true => self.edit.clone(),
+            false => Vec::new(),
+        };
+        let Some(last) = self.pop_char() else {
+            return;
+        };
         if !self.settings.local(abi::ECHO) {
             return;
         }
-        if !self.settings.local(abi::ECHOE) {
-            let erase = self.settings.cc[abi::VERASE as usize];
-            self.echo_char(erase, echo);
+        if shows_erased {
+            if !core::mem::replace(&mut self.erasing, true) {
+                self.put(b"\\", echo);
+            }
+            let erased = whole.get(self.edit.len()..).unwrap_or(&[]);
+            erased.iter().for_each(|&b| self.echo_char(b, echo));
             return;
         }
-        let end = self.measure();
-        let width = self.column.saturating_sub(end);
         if last == b'\t' {
-            (0..width).for_each(|_| echo.push(0x08));
-        } else {
-            (0..width).for_each(|_| echo.extend_from_slice(b"\x08 \x08"));
+            // As wide as the column it began in made it.
+            let end = self.measure();
+            (end..self.column).for_each(|_| echo.push(0x08));
+            self.column = end;
+            return;
         }
-        self.column = end;
+        let width = match last.is_ascii_control() {
+            true if self.settings.local(abi::ECHOCTL) => 2,
+            true => 0,
+            false => 1,
+        };
+        (0..width).for_each(|_| echo.extend_from_slice(b"\x08 \x08"));
+        self.column = self.column.saturating_sub(width);
     }
 
     /// Takes the last word away, and what follows it.
     pub(super) fn erase_word(&mut self, echo: &mut Vec<u8>) {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b >= 0x80;
         while self.edit.last().is_some_and(|&b| !is_word(b)) {
-            self.erase_char(echo);
+            self.erase_shown(echo);
         }
         while self.edit.last().is_some_and(|&b| is_word(b)) {
-            self.erase_char(echo);
+            self.erase_shown(echo);
         }
     }
 
@@ -52,12 +92,13 @@ impl LineDiscipline {
         if s.local(abi::ECHO) && s.local(abi::ECHOK) && s.local(abi::ECHOKE) && s.local(abi::ECHOE)
         {
             while !self.edit.is_empty() {
-                self.erase_char(echo);
+                self.erase_shown(echo);
             }
             return;
         }
         self.edit.clear();
         if s.local(abi::ECHO) {
+            self.end_erasing(echo);
             self.echo_char(byte, echo);
             if s.local(abi::ECHOK) {
                 self.put(b"\n", echo);

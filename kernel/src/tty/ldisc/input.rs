@@ -17,6 +17,17 @@ pub struct Outcome {
     pub wake_writers: bool,
 }
 
+/// How a character's echo looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// As its flags say.
+    Usually,
+    /// A line end as `^J`, though ECHOCTL may be off (VLNEXT).
+    Literally,
+    /// The return key (ICRNL) moves the cursor, though no line ends.
+    AsLineEnd,
+}
+
 impl LineDiscipline {
     /// Drops unread input (TCIFLUSH).
     pub fn flush_input(&mut self) {
@@ -86,7 +97,7 @@ impl LineDiscipline {
             byte &= 0x7f;
         }
         if core::mem::take(&mut self.literal) {
-            return self.accept(byte, true, echo);
+            return self.accept(byte, Shown::Literally, echo);
         }
         if s.input(abi::IXON) {
             if s.is(abi::VSTOP, byte) && !s.is(abi::VSTART, byte) {
@@ -114,20 +125,26 @@ impl LineDiscipline {
         {
             if !s.local(abi::NOFLSH) {
                 self.flush_input();
+                // What was not shown yet is not worth it any more.
+                echo.clear();
             }
             if s.local(abi::ECHO) {
                 self.echo_char(byte, echo);
             }
-            let resumed = core::mem::take(&mut self.stopped);
+            let resumed = s.input(abi::IXON) && core::mem::take(&mut self.stopped);
             return Outcome {
                 signal: Some(signal),
                 wake_readers: false,
                 wake_writers: resumed,
             };
         }
+        let mut shown = Shown::Usually;
         match byte {
             b'\r' if s.input(abi::IGNCR) => return Outcome::default(),
-            b'\r' if s.input(abi::ICRNL) => byte = b'\n',
+            b'\r' if s.input(abi::ICRNL) => {
+                byte = b'\n';
+                shown = Shown::AsLineEnd;
+            }
             b'\n' if s.input(abi::INLCR) => byte = b'\r',
             b'A'..=b'Z' if s.input(abi::IUCLC) && s.local(abi::IEXTEN) => {
                 byte = byte.to_ascii_lowercase();
@@ -137,7 +154,7 @@ impl LineDiscipline {
         if s.canonical() {
             self.edit_with(byte, echo)
         } else {
-            self.accept(byte, false, echo)
+            self.accept(byte, shown, echo)
         }
     }
 
@@ -184,14 +201,17 @@ impl LineDiscipline {
             let ends =
                 byte == b'\n' || s.is(abi::VEOL, byte) || (s.is(abi::VEOL2, byte) && extended);
             if !ends {
-                return self.accept(byte, false, echo);
+                return self.accept(byte, Shown::Usually, echo);
             }
             if self.is_full() {
                 return Outcome::default();
             }
-            if s.local(abi::ECHO) || (byte == b'\n' && s.local(abi::ECHONL)) {
+            if byte == b'\n' && (s.local(abi::ECHO) || s.local(abi::ECHONL)) {
+                self.put(b"\n", echo);
+            } else if s.local(abi::ECHO) {
                 self.echo_char(byte, echo);
             }
+            self.erasing = false;
             self.edit.push(byte);
             return self.finish_line();
         }
@@ -215,7 +235,7 @@ impl LineDiscipline {
     }
 
     /// A character that stands for itself.
-    fn accept(&mut self, byte: u8, literal: bool, echo: &mut Vec<u8>) -> Outcome {
+    fn accept(&mut self, byte: u8, shown: Shown, echo: &mut Vec<u8>) -> Outcome {
         let s = self.settings;
         let held = self.ready.len() + self.edit.len();
         // One place is kept for the newline that ends an overlong line.
@@ -229,17 +249,26 @@ impl LineDiscipline {
             if self.edit.is_empty() {
                 self.edit_column = self.column;
             }
-            if literal && byte == b'\n' {
-                self.put(b"^J", echo);
-            } else {
-                self.echo_char(byte, echo);
+            self.end_erasing(echo);
+            match shown {
+                Shown::Literally if byte == b'\n' => self.put(b"^J", echo),
+                Shown::AsLineEnd => self.put(b"\n", echo),
+                _ => self.echo_char(byte, echo),
             }
         }
+        // PARMRK: what begins the mark of an error is doubled, to be told from it.
+        let doubled = byte == 0xff && s.input(abi::PARMRK);
         if s.canonical() {
             self.edit.push(byte);
+            if doubled {
+                self.edit.push(byte);
+            }
             Outcome::default()
         } else {
             self.ready.push_back(byte);
+            if doubled {
+                self.ready.push_back(byte);
+            }
             Outcome {
                 wake_readers: true,
                 ..Outcome::default()

@@ -38,6 +38,10 @@ pub struct LineDiscipline {
     literal: bool,
     /// Output is held (VSTOP).
     stopped: bool,
+    /// Output is held by a program (TCOOFF), which VSTART does not undo.
+    held: bool,
+    /// Erased characters are being shown, after a backslash (ECHOPRT).
+    erasing: bool,
     /// Cursor column, as far as output tells.
     column: usize,
     /// Column where the line being edited started.
@@ -60,6 +64,8 @@ impl LineDiscipline {
             lines: VecDeque::new(),
             literal: false,
             stopped: false,
+            held: false,
+            erasing: false,
             column: 0,
             edit_column: 0,
         }
@@ -94,11 +100,20 @@ impl LineDiscipline {
 
     /// Whether output is held by VSTOP or TCOOFF.
     pub fn stopped(&self) -> bool {
-        self.stopped
+        self.stopped || self.held
+    }
+
+    /// Nothing holds output any more.
+    pub fn resume(&mut self) {
+        self.stopped = false;
+        self.held = false;
     }
 
     /// Holds or resumes output (TCXONC).
     pub fn set_stopped(&mut self, stopped: bool) {
-        self.stopped = stopped;
+        if self.held && !stopped {
+            self.stopped = false;
+        }
+        self.held = stopped;
     }
 }

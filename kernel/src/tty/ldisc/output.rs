@@ -8,9 +8,8 @@ use crate::abi;
 impl LineDiscipline {
     /// Shows a typed byte; control characters as `^X` (ECHOCTL).
     pub(super) fn echo_char(&mut self, byte: u8, echo: &mut Vec<u8>) {
-        let shown_as_caret = byte.is_ascii_control()
-            && !matches!(byte, b'\n' | b'\t')
-            && self.settings.local(abi::ECHOCTL);
+        let shown_as_caret =
+            byte.is_ascii_control() && byte != b'\t' && self.settings.local(abi::ECHOCTL);
         if shown_as_caret {
             self.put(&[b'^', byte ^ 0x40], echo);
         } else {

@@ -51,7 +51,7 @@ fn signals_flush_unless_told_not_to() {
     let (echo, signals) = typed(&mut ld, b"ab\x03");
     assert_eq!(
         (echo.as_slice(), signals.as_slice()),
-        (&b"ab^C"[..], &[abi::SIGINT][..])
+        (&b"^C"[..], &[abi::SIGINT][..])
     );
     typed(&mut ld, b"\n");
     assert_eq!(ld.read(9).as_deref(), Some(&b"\n"[..]));
@@ -163,4 +163,42 @@ fn unread_ends_of_lines_are_bounded() {
     typed(&mut ld, &[b'\n'; 3 * INPUT_MAX]);
     typed(&mut ld, &[0x04; 3 * INPUT_MAX]);
     assert!(ld.ready.len() + ld.lines.len() <= INPUT_MAX + 1);
+}
+
+#[test]
+fn echo_follows_the_mode_and_its_flags() {
+    let with = |change: &dyn Fn(&mut Settings)| {
+        let mut s = Settings::cooked();
+        change(&mut s);
+        LineDiscipline::new(s)
+    };
+    // Without lines, the return key alone moves the cursor.
+    let mut ld = with(&|s| s.lflag &= !abi::ICANON);
+    assert_eq!(typed(&mut ld, b"a\n\r").0, b"a^J\r\n");
+    // ERASE shows itself without ECHOE; WERASE still wipes.
+    let mut ld = with(&|s| s.lflag &= !abi::ECHOE);
+    assert_eq!(
+        typed(&mut ld, b"ab\x7fc d\x17\n").0,
+        b"ab^?c d\x08 \x08\r\n"
+    );
+    let mut ld = with(&|s| s.lflag |= abi::ECHOPRT);
+    assert_eq!(typed(&mut ld, b"abc\x7f\x7fd\n").0, b"abc\\cb/d\r\n");
+    let mut ld = with(&|s| s.iflag |= abi::PARMRK);
+    typed(&mut ld, b"\xff\n");
+    assert_eq!(ld.read(9).as_deref(), Some(&b"\xff\xff\n"[..]));
+}
+
+#[test]
+fn a_program_s_hold_outlasts_the_start_character() {
+    let mut ld = LineDiscipline::default();
+    ld.set_stopped(true);
+    typed(&mut ld, b"\x11");
+    assert!(ld.stopped());
+    ld.set_stopped(false);
+    assert!(!ld.stopped());
+    typed(&mut ld, b"\x13");
+    ld.set_stopped(false);
+    assert!(ld.stopped(), "what was typed is not undone");
+    typed(&mut ld, b"\x11");
+    assert!(!ld.stopped());
 }
