@@ -309,6 +309,7 @@ fn first_task(
         did_exec: AtomicBool::new(true),
         oom_score_adj: AtomicI32::new(0),
         timers: Mutex::new(None),
+        left_tty: AtomicBool::new(false),
         cpu_watched: AtomicBool::new(false),
     });
     Arc::new_cyclic(|this| Task {

@@ -444,6 +444,7 @@ fn new_process(parent: &Task, pid: Pid, flags: u64, space: Arc<AddressSpace>) ->
         did_exec: AtomicBool::new(false),
         oom_score_adj: AtomicI32::new(from.oom_score_adj.load(Ordering::Relaxed)),
         timers: Mutex::new(None),
+        left_tty: AtomicBool::new(from.has_left_tty()),
         cpu_watched: AtomicBool::new(from.limit(abi::RLIMIT_CPU) != super::limits::INFINITY),
     })
 }

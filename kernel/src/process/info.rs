@@ -68,6 +68,9 @@ impl Process {
     }
     /// Device number of the controlling terminal and its foreground group; (0, -1) without.
     pub fn tty(&self) -> (u64, Pid) {
+        if self.has_left_tty() {
+            return (0, -1);
+        }
         let tree = TREE.lock();
         tree.node(self.pid)
             .and_then(|n| tree.sessions.get(&n.sid))

@@ -8,6 +8,7 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::Ordering;
 
 use super::signal;
 use super::tree::TREE;
@@ -30,6 +31,8 @@ pub struct Session {
     pub(super) tty: Option<Arc<dyn ControllingTty>>,
     /// 0 for none.
     pub(super) foreground: Pid,
+    /// Group that was in front when the terminal hung up: it hears of the leader's end.
+    pub(super) old_foreground: Pid,
 }
 
 impl Session {
@@ -37,6 +40,7 @@ impl Session {
         Self {
             tty: None,
             foreground: 0,
+            old_foreground: 0,
         }
     }
 }
@@ -50,11 +54,18 @@ impl Process {
     pub fn sid(&self) -> Pid {
         TREE.lock().node(self.pid).map_or(0, |n| n.sid)
     }
-    /// The terminal that controls its session.
+    /// The terminal that controls its session, unless it gave that up for itself.
     pub fn controlling_tty(&self) -> Option<Arc<dyn ControllingTty>> {
+        if self.has_left_tty() {
+            return None;
+        }
         let tree = TREE.lock();
         let sid = tree.node(self.pid)?.sid;
         tree.sessions.get(&sid)?.tty.clone()
+    }
+    /// Whether it gave up the session's terminal (TIOCNOTTY), or a parent did.
+    pub(super) fn has_left_tty(&self) -> bool {
+        self.left_tty.load(Ordering::Relaxed)
     }
     /// Whether it leads its session.
     pub fn is_session_leader(&self) -> bool {
@@ -70,6 +81,7 @@ pub fn setsid(process: &Process) -> Result<Pid> {
         return Err(Errno::EPERM);
     }
     tree.start_session(pid)?;
+    process.left_tty.store(false, Ordering::Relaxed);
     Ok(pid)
 }
 
@@ -118,13 +130,16 @@ pub fn set_controlling_tty(task: &Task, tty: Arc<dyn ControllingTty>, steal: boo
     let mut tree = TREE.lock();
     let node = tree.node(pid).ok_or(Errno::ESRCH)?;
     let (sid, pgid) = (node.sid, node.pgid);
+    if sid != pid {
+        return Err(Errno::EPERM);
+    }
     let session = tree.sessions.get(&sid);
     if let Some(mine) = session.and_then(|s| s.tty.as_ref())
         && mine.device() == device
     {
         return Ok(());
     }
-    if sid != pid || session.is_none_or(|s| s.tty.is_some()) {
+    if session.is_none_or(|s| s.tty.is_some()) {
         return Err(Errno::EPERM);
     }
     let owner = tree
@@ -144,6 +159,7 @@ pub fn set_controlling_tty(task: &Task, tty: Arc<dyn ControllingTty>, steal: boo
     if let Some(s) = tree.sessions.get_mut(&sid) {
         s.tty = Some(tty);
         s.foreground = pgid;
+        s.old_foreground = 0;
     }
     drop(tree);
     drop(old);
@@ -152,13 +168,15 @@ pub fn set_controlling_tty(task: &Task, tty: Arc<dyn ControllingTty>, steal: boo
 
 /// Gives up the controlling terminal (TIOCNOTTY). From the session's leader: the foreground
 /// group gets SIGHUP and SIGCONT and the session has no terminal any more. ENOTTY without
-/// one. From others it has no effect beyond that check: the terminal is the session's.
+/// one. From others: they and their children to come are as without a terminal.
 pub fn disassociate(task: &Task) -> Result<()> {
     let process = task.process();
     if process.controlling_tty().is_none() {
         return Err(Errno::ENOTTY);
     }
-    if process.is_session_leader() {
+    if !process.is_session_leader() {
+        process.left_tty.store(true, Ordering::Relaxed);
+    } else {
         let (tty, foreground) = detach(process.pid);
         drop(tty);
         hang_up_group(foreground);
@@ -182,28 +200,37 @@ fn hang_up_group(pgid: Pid) {
     }
 }
 
-/// A session leader is ending: its terminal hangs up, the foreground group is told. May sleep.
+/// A session leader is ending: its terminal hangs up, the group in front is told; that which was
+/// in front when the terminal had hung up before, too. May sleep.
 pub(super) fn leader_exits(sid: Pid) {
     let (tty, foreground) = detach(sid);
-    hang_up_group(foreground);
-    if let Some(tty) = tty {
-        tty.hang_up();
+    let Some(tty) = tty else {
+        let old = TREE
+            .lock()
+            .sessions
+            .get(&sid)
+            .map_or(0, |s| s.old_foreground);
+        return hang_up_group(old);
+    };
+    if foreground > 0 {
+        signal::send_group(foreground, SigInfo::kernel(abi::SIGHUP));
     }
+    tty.hang_up();
 }
 
-/// A terminal lost its line (its master closed): the session it controls loses it; the
-/// leader and the foreground group get SIGHUP and SIGCONT.
+/// A terminal hung up (its master closed, vhangup): the session it controls loses it, and the
+/// leader gets SIGHUP and SIGCONT. The group in front hears of it when the leader ends.
 pub fn tty_hung_up(device: u64) {
     let Some(sid) = session_of(device) else {
         return;
     };
     let (tty, foreground) = detach(sid);
+    if let Some(session) = TREE.lock().sessions.get_mut(&sid) {
+        session.old_foreground = foreground;
+    }
     if let Some(leader) = super::find(sid) {
         signal::send_process(&leader, SigInfo::kernel(abi::SIGHUP));
         signal::send_process(&leader, SigInfo::kernel(abi::SIGCONT));
-    }
-    if foreground != sid {
-        hang_up_group(foreground);
     }
     drop(tty);
 }
@@ -230,6 +257,9 @@ pub fn foreground(device: u64) -> Option<Pid> {
 /// number; ESRCH: no such group; EPERM: a group of another session. The caller has passed
 /// [`check_background`] with SIGTTOU.
 pub fn set_foreground(task: &Task, device: u64, pgid: Pid) -> Result<()> {
+    if task.process.has_left_tty() {
+        return Err(Errno::ENOTTY);
+    }
     let mut tree = TREE.lock();
     let sid = tree.node(task.pid()).ok_or(Errno::ESRCH)?.sid;
     let group_sid = tree.group(pgid).map(|g| g.sid);
@@ -266,6 +296,9 @@ pub fn is_orphaned(pgid: Pid) -> bool {
 
 /// Whether `device` is the task's controlling terminal and its group is not in front.
 pub fn is_background(task: &Task, device: u64) -> bool {
+    if task.process.has_left_tty() {
+        return false;
+    }
     let tree = TREE.lock();
     let Some(node) = tree.node(task.pid()) else {
         return false;

@@ -172,6 +172,8 @@ pub struct Process {
     /// -1000 to 1000 (/proc/pid/oom_score_adj).
     pub(super) oom_score_adj: AtomicI32,
     pub(super) timers: Mutex<Option<Box<dyn Any + Send>>>,
+    /// It gave up its session's terminal (TIOCNOTTY).
+    pub(super) left_tty: AtomicBool,
     /// Its threads look at their CPU time ([`cputime`](super::cputime)). Changes under `timers`.
     pub(super) cpu_watched: AtomicBool,
 }

@@ -18,6 +18,8 @@ pub const CAP_SETPCAP: u32 = 8;
 pub const CAP_SYS_PTRACE: u32 = 19;
 /// Everything without a bit of its own.
 pub const CAP_SYS_ADMIN: u32 = 21;
+/// vhangup.
+pub const CAP_SYS_TTY_CONFIG: u32 = 26;
 /// Restart the machine or switch it off.
 pub const CAP_SYS_BOOT: u32 = 22;
 /// Raise priorities.

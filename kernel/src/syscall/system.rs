@@ -9,7 +9,7 @@ use crate::log;
 use crate::mm::{self, PAGE_SIZE, UserAddr};
 use crate::process;
 use crate::sched;
-use crate::security::capability::{CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYSLOG};
+use crate::security::capability::{CAP_SYS_ADMIN, CAP_SYS_BOOT, CAP_SYS_TTY_CONFIG, CAP_SYSLOG};
 use crate::security::random;
 use crate::sync::{Rank, SpinLock};
 use crate::time::{self, NS_PER_SEC};
@@ -86,6 +86,13 @@ pub fn sysinfo(out: UserPtr<[u64; 14]>) -> SyscallResult {
     // mem_unit, after two words of high memory.
     words[13] = 1;
     out.write(words)?;
+    Ok(0)
+}
+
+/// man 2 vhangup.
+pub fn vhangup() -> SyscallResult {
+    require(CAP_SYS_TTY_CONFIG)?;
+    crate::tty::hang_up_controlling();
     Ok(0)
 }
 

@@ -297,6 +297,7 @@ table! {
     __NR_syslog "syslog" = system::syslog [] (action: u32, buf: UserAddr, len: i32);
     __NR_getrandom "getrandom" = system::getrandom [] (buf: UserAddr, len: usize, flags: u32);
     __NR_getcpu "getcpu" = system::getcpu [] (cpu: UserPtr<u32>, node: UserPtr<u32>);
+    __NR_vhangup "vhangup" = system::vhangup [] ();
     __NR_reboot "reboot" = system::reboot [] (magic: u32, magic2: u32, command: u32);
 }
 

@@ -1,6 +1,7 @@
 //! Terminal control (man 2 ioctl_tty).
 
 use alloc::sync::Arc;
+use core::sync::atomic::Ordering::SeqCst;
 
 use super::Tty;
 use super::ldisc::Settings;
@@ -8,6 +9,7 @@ use crate::abi::{self, ioctl as cmd};
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
 use crate::process::session;
+use crate::security::capability::CAP_SYS_ADMIN;
 use crate::vm::UserPtr;
 
 /// Which end of a line a call came through.
@@ -115,7 +117,12 @@ fn set(tty: &Tty, end: End, when: When, new: impl FnOnce(&Settings) -> Settings)
         if when == When::AfterDrainAndFlush {
             state.ldisc.flush_input();
         }
-        let settings = new(state.ldisc.settings());
+        let mut settings = new(state.ldisc.settings());
+        if tty.driver.is_pty() {
+            // As Linux: no wire, so that whole bytes pass always.
+            settings.cflag &= !(abi::CSIZE | abi::PARENB);
+            settings.cflag |= abi::CS8 | abi::CREAD;
+        }
         state.ldisc.set_settings(settings);
         settings
     };
@@ -126,6 +133,7 @@ fn set(tty: &Tty, end: End, when: When, new: impl FnOnce(&Settings) -> Settings)
     // Apart: a driver's lock is never taken under the terminal's.
     let stopped = tty.state.lock().ldisc.stopped();
     tty.driver.set_stopped(stopped);
+    tty.show(&[], stopped);
     tty.readable.wake_all();
     tty.writable.wake_all();
     tty.driver.input_taken(tty);
@@ -200,7 +208,11 @@ pub fn tty_ioctl(tty: &Arc<Tty>, end: End, command: u32, arg: u64) -> Result<isi
             int.write(session::foreground(tty.device).unwrap_or(0))?;
         }
         cmd::TIOCSPGRP => {
-            check_may_change(tty, end)?;
+            check_may_change(tty, end).map_err(|e| match e {
+                // An orphaned group's terminal is none.
+                Errno::EIO => Errno::ENOTTY,
+                e => e,
+            })?;
             let task = require_controlling(tty)?;
             session::set_foreground(&task, tty.device, int.read()?)?;
         }
@@ -247,8 +259,13 @@ pub fn tty_ioctl(tty: &Arc<Tty>, end: End, command: u32, arg: u64) -> Result<isi
                 abi::TCIOFF | abi::TCION => return flow_byte(tty, arg as u32),
                 _ => return Err(Errno::EINVAL),
             };
-            tty.state.lock().ldisc.set_stopped(stopped);
+            let stopped = {
+                let mut state = tty.state.lock();
+                state.ldisc.set_stopped(stopped);
+                state.ldisc.stopped()
+            };
             tty.driver.set_stopped(stopped);
+            tty.show(&[], stopped);
             tty.writable.wake_all();
         }
         cmd::FIONREAD => {
@@ -256,6 +273,23 @@ pub fn tty_ioctl(tty: &Arc<Tty>, end: End, command: u32, arg: u64) -> Result<isi
             int.write(n as i32)?;
         }
         cmd::TIOCOUTQ => int.write(tty.driver.nr_pending() as i32)?,
+        cmd::TIOCSTI if end == End::Terminal => inject(tty, UserPtr::new(at))?,
+        cmd::TIOCEXCL => tty.exclusive.store(true, SeqCst),
+        cmd::TIOCNXCL => tty.exclusive.store(false, SeqCst),
+        cmd::TIOCGEXCL => int.write(i32::from(tty.exclusive.load(SeqCst)))?,
+        cmd::TIOCVHANGUP => {
+            require_admin()?;
+            tty.hang_up_all();
+        }
+        cmd::TIOCGDEV => UserPtr::<u32>::new(at).write(tty.device as u32)?,
+        cmd::TIOCGSOFTCAR => int.write(i32::from(settings().cflag & abi::CLOCAL != 0))?,
+        cmd::TIOCSSOFTCAR => {
+            let local = if int.read()? != 0 { abi::CLOCAL } else { 0 };
+            let mut state = tty.state.lock();
+            let mut new = *state.ldisc.settings();
+            new.cflag = (new.cflag & !abi::CLOCAL) | local;
+            state.ldisc.set_settings(new);
+        }
         // The one discipline there is: N_TTY.
         cmd::TIOCGETD => int.write(0)?,
         cmd::TIOCSETD => {
@@ -266,6 +300,26 @@ pub fn tty_ioctl(tty: &Arc<Tty>, end: End, command: u32, arg: u64) -> Result<isi
         _ => return Err(Errno::ENOTTY),
     }
     Ok(0)
+}
+
+fn require_admin() -> Result<()> {
+    match crate::process::try_current() {
+        Some(task) if task.cred().capable(CAP_SYS_ADMIN) => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// TIOCSTI: a byte as if it had been typed. Of privileged callers only, on their own terminal
+/// too: who is let run a program on a terminal is not let type into it (as Linux with
+/// dev.tty.legacy_tiocsti 0). EPERM, EIO, EFAULT.
+fn inject(tty: &Tty, byte: UserPtr<u8>) -> Result<()> {
+    require_admin().map_err(|e| match require_controlling(tty) {
+        Ok(_) => Errno::EIO,
+        Err(_) => e,
+    })?;
+    let byte = byte.read()?;
+    tty.receive(&[byte]);
+    Ok(())
 }
 
 /// tcflow(TCIOFF/TCION): sends the stop or start character to the other end.

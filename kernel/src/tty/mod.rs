@@ -19,13 +19,14 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst};
 
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{File, OpenFile, PollEvents, PollTable};
 use crate::process::session::{self, ControllingTty};
 use crate::sched::{Mutex, WaitError, WaitQueue};
+use crate::security::capability::CAP_SYS_ADMIN;
 use crate::sync::{Rank, SpinLock};
 use crate::time;
 use crate::vm::{IoDest, IoSource};
@@ -58,6 +59,10 @@ pub trait TtyDriver: Send + Sync {
     fn input_flushed(&self) {}
     /// An interrupt character came, and NOFLSH is off: output that waits is of no interest.
     fn interrupted(&self) {}
+    /// Whether the other end is gone for good.
+    fn is_lost(&self) -> bool {
+        false
+    }
     /// Whether the line lives as long as its other end, and not as long as the machine: a
     /// hang-up is for good, and the end of a session hangs nothing up.
     fn is_pty(&self) -> bool {
@@ -68,6 +73,8 @@ pub trait TtyDriver: Send + Sync {
 struct State {
     ldisc: LineDiscipline,
     winsize: abi::winsize,
+    /// Echo of what came while output was held.
+    held_echo: Vec<u8>,
 }
 
 /// A terminal.
@@ -79,8 +86,13 @@ pub struct Tty {
     output: Mutex<()>,
     /// Writers that wait for `output`.
     turn: WaitQueue,
-    /// The line is gone: reads see the end, writes EIO.
-    hung_up: AtomicBool,
+    /// How often the line was lost or hung up. For files that were opened before the last
+    /// time it is for good: reads see the end, writes EIO.
+    hangups: AtomicU32,
+    /// Only the superuser may open it (TIOCEXCL).
+    exclusive: AtomicBool,
+    /// Files that programs have open.
+    nr_files: AtomicUsize,
     readable: Arc<WaitQueue>,
     writable: Arc<WaitQueue>,
 }
@@ -118,11 +130,14 @@ impl Tty {
                 State {
                     ldisc: LineDiscipline::new(settings),
                     winsize,
+                    held_echo: Vec::new(),
                 },
             ),
             output: Mutex::new(()),
             turn: WaitQueue::new(),
-            hung_up: AtomicBool::new(false),
+            hangups: AtomicU32::new(0),
+            exclusive: AtomicBool::new(false),
+            nr_files: AtomicUsize::new(0),
             readable: Arc::new(WaitQueue::new()),
             writable: Arc::new(WaitQueue::new()),
         })
@@ -156,10 +171,10 @@ impl Tty {
         };
         self.driver.set_stopped(stopped);
         if flushes {
+            self.state.lock().held_echo.clear();
             self.driver.interrupted();
         }
-        // An echo that the line has no room for is lost, as on any terminal.
-        self.driver.write(&echo);
+        self.show(&echo, stopped);
         for signal in signals {
             session::signal_foreground(self.device, signal);
         }
@@ -171,52 +186,100 @@ impl Tty {
         }
     }
 
+    /// Puts an echo on the line. While output is held it waits; what the line, or the wait, has
+    /// no room for is lost, as on any terminal.
+    fn show(&self, echo: &[u8], stopped: bool) {
+        const WAITING_MAX: usize = 4096;
+        let waited = {
+            let mut state = self.state.lock();
+            if stopped {
+                let room = WAITING_MAX.saturating_sub(state.held_echo.len());
+                let n = echo.len().min(room);
+                if state.held_echo.try_reserve(n).is_ok() {
+                    state.held_echo.extend_from_slice(&echo[..n]);
+                }
+                return;
+            }
+            core::mem::take(&mut state.held_echo)
+        };
+        if !waited.is_empty() {
+            self.driver.write(&waited);
+        }
+        self.driver.write(echo);
+    }
+
     /// The driver has room again. From any context.
     pub fn output_ready(&self) {
         self.writable.wake_all();
     }
 
-    /// A file for programs. Opening a terminal makes it the controlling one of a session
-    /// leader that has none, unless `O_NOCTTY` (man 2 open). EIO: the line refuses.
+    /// A file for programs. Opening a terminal to read makes it the controlling one of a
+    /// session leader that has none, unless `O_NOCTTY` (man 2 open). EIO: the line refuses;
+    /// EBUSY: it is in exclusive mode.
     pub fn open(self: &Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {
+        if self.exclusive.load(SeqCst)
+            && crate::process::try_current().is_some_and(|t| !t.cred().capable(CAP_SYS_ADMIN))
+        {
+            return Err(Errno::EBUSY);
+        }
         let file = TtyFile::new(self.clone())?;
         if flags & (abi::O_NOCTTY | abi::O_PATH) == 0
+            && flags & abi::O_ACCMODE != abi::O_WRONLY
             && let Some(task) = crate::process::try_current()
         {
             // Failing is no error of the open: the session has a terminal, or this terminal
             // has a session, or the caller leads none.
             let _ = session::set_controlling_tty(&task, self.clone(), false);
         }
-        // A new open after a hang-up starts afresh.
-        if !self.driver.is_pty() {
-            self.hung_up.store(false, SeqCst);
-        }
         Ok(Arc::new(file))
     }
 
-    /// The line is gone: what programs do with the terminal from now on fails or ends.
+    /// Whether the terminal was hung up after a file of it was opened, `since` hang-ups.
+    fn is_hung_up(&self, since: u32) -> bool {
+        self.hangups.load(SeqCst) != since
+    }
+
+    /// The line is gone, or nobody who has it open is to use it any more (vhangup): what they
+    /// do with it from now on fails or ends. The session it controls loses it.
+    pub fn hang_up_all(&self) {
+        self.lose_line();
+        session::tty_hung_up(self.device);
+    }
+
+    /// The part of a hang-up that programs see in their files.
     fn lose_line(&self) {
-        self.hung_up.store(true, SeqCst);
+        self.hangups.fetch_add(1, SeqCst);
+        self.exclusive.store(false, SeqCst);
         {
             let mut state = self.state.lock();
             state.ldisc.flush_input();
-            state.ldisc.set_settings(Settings::cooked());
+            state.held_echo.clear();
+            let fresh = match self.driver.is_pty() {
+                true => Settings::pseudo(),
+                false => Settings::cooked(),
+            };
+            state.ldisc.set_settings(fresh);
+            state.ldisc.resume();
         }
         self.driver.set_stopped(false);
         self.readable.wake_all();
         self.writable.wake_all();
     }
 
-    fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        if dst.remaining() == 0 {
+    fn read(&self, since: u32, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
+        if dst.remaining() == 0 || self.is_hung_up(since) {
             return Ok(0);
         }
         // VTIME with VMIN 0 runs from the start of the read; with VMIN > 0 between bytes.
         let mut deadline = None;
         let mut total = 0;
         loop {
-            if self.hung_up.load(SeqCst) {
-                return Ok(total);
+            if self.is_hung_up(since) {
+                // As Linux: whoever slept when the other end went away is told so.
+                return match total {
+                    0 if self.driver.is_lost() => Err(Errno::EIO),
+                    _ => Ok(total),
+                };
             }
             if let Some(task) = crate::process::try_current() {
                 session::check_background(&task, self.device, abi::SIGTTIN)?;
@@ -259,7 +322,7 @@ impl Tty {
                     state.ldisc.nr_readable() > 0
                 };
                 let changed = state.ldisc.settings().canonical() != canonical;
-                (any || changed || self.hung_up.load(SeqCst)).then_some(())
+                (any || changed || self.is_hung_up(since)).then_some(())
             });
             match waited {
                 Ok(()) => {}
@@ -274,7 +337,10 @@ impl Tty {
         self.driver.room() > 0 && !self.state.lock().ldisc.stopped()
     }
 
-    fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
+    fn write(&self, since: u32, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
+        if self.is_hung_up(since) {
+            return Err(Errno::EIO);
+        }
         if self.state.lock().ldisc.settings().lflag & abi::TOSTOP != 0
             && let Some(task) = crate::process::try_current()
         {
@@ -288,19 +354,19 @@ impl Tty {
                 .wait_interruptible(None, || self.output.try_lock())
                 .map_err(|_| Errno::ERESTARTSYS)?,
         };
-        let result = self.write_in_turn(of, src);
+        let result = self.write_in_turn(since, of, src);
         drop(in_turn);
         self.turn.wake_one();
         result
     }
 
     /// The write itself, with `output` held.
-    fn write_in_turn(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
+    fn write_in_turn(&self, since: u32, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
         let mut done = 0;
         let mut chunk = [0; 256];
         let mut out = Vec::with_capacity(2 * chunk.len());
         while src.remaining() > 0 {
-            if self.hung_up.load(SeqCst) {
+            if self.is_hung_up(since) {
                 return Err(Errno::EIO);
             }
             if !self.can_write() {
@@ -311,7 +377,7 @@ impl Tty {
                         Err(Errno::EAGAIN)
                     };
                 }
-                self.wait_writable()
+                self.wait_writable(since)
                     .or_else(|e| if done > 0 { Ok(()) } else { Err(e) })?;
                 if !self.can_write() && done > 0 {
                     return Ok(done);
@@ -335,10 +401,10 @@ impl Tty {
             let mut rest = &out[..];
             loop {
                 rest = &rest[self.driver.write(rest)..];
-                if rest.is_empty() || self.hung_up.load(SeqCst) {
+                if rest.is_empty() || self.is_hung_up(since) {
                     break;
                 }
-                let ready = || (self.driver.room() > 0 || self.hung_up.load(SeqCst)).then_some(());
+                let ready = || (self.driver.room() > 0 || self.is_hung_up(since)).then_some(());
                 if self.writable.wait_killable(ready).is_err() {
                     return Err(Errno::EINTR);
                 }
@@ -348,30 +414,31 @@ impl Tty {
         Ok(done)
     }
 
-    fn wait_writable(&self) -> Result<()> {
+    fn wait_writable(&self, since: u32) -> Result<()> {
         self.writable
             .wait_interruptible(None, || {
-                (self.can_write() || self.hung_up.load(SeqCst)).then_some(())
+                (self.can_write() || self.is_hung_up(since)).then_some(())
             })
             .map_err(|_| Errno::ERESTARTSYS)
     }
 
     /// Waits until all output is on the line (tcdrain).
     fn drain(&self) -> Result<()> {
+        let since = self.hangups.load(SeqCst);
         self.writable
             .wait_interruptible(None, || {
-                (self.driver.nr_pending() == 0 || self.hung_up.load(SeqCst)).then_some(())
+                (self.driver.nr_pending() == 0 || self.is_hung_up(since)).then_some(())
             })
             .map_err(|_| Errno::ERESTARTSYS)
     }
 
-    fn poll(&self, table: Option<&mut PollTable>) -> PollEvents {
+    fn poll(&self, since: u32, table: Option<&mut PollTable>) -> PollEvents {
         if let Some(table) = table {
             table.register(&self.readable);
             table.register_writers(&self.writable);
         }
         let mut events = PollEvents::empty();
-        if self.hung_up.load(SeqCst) {
+        if self.is_hung_up(since) {
             let ready = PollEvents::IN | PollEvents::RDNORM | PollEvents::OUT | PollEvents::WRNORM;
             return ready | PollEvents::HUP | PollEvents::ERR;
         }
@@ -403,12 +470,16 @@ impl ControllingTty for Tty {
 /// An opened terminal.
 pub struct TtyFile {
     tty: Arc<Tty>,
+    /// `Tty::hangups` when it was opened.
+    since: u32,
 }
 
 impl TtyFile {
     fn new(tty: Arc<Tty>) -> Result<TtyFile> {
+        let since = tty.hangups.load(SeqCst);
         tty.driver.open()?;
-        Ok(TtyFile { tty })
+        tty.nr_files.fetch_add(1, SeqCst);
+        Ok(TtyFile { tty, since })
     }
 }
 
@@ -417,16 +488,16 @@ impl File for TtyFile {
         self
     }
     fn read(&self, of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        self.tty.read(of, dst)
+        self.tty.read(self.since, of, dst)
     }
     fn write(&self, of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
-        self.tty.write(of, src)
+        self.tty.write(self.since, of, src)
     }
     fn poll(&self, _of: &OpenFile, table: Option<&mut PollTable>) -> PollEvents {
-        self.tty.poll(table)
+        self.tty.poll(self.since, table)
     }
     fn ioctl(&self, _of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
-        if self.tty.driver.is_pty() && self.tty.hung_up.load(SeqCst) {
+        if self.tty.is_hung_up(self.since) {
             // As Linux: the group cannot be that of a terminal that is none any more.
             return Err(match cmd {
                 abi::ioctl::TIOCSPGRP => Errno::ENOTTY,
@@ -451,15 +522,28 @@ impl File for TtyFile {
 
 impl Drop for TtyFile {
     fn drop(&mut self) {
+        if self.tty.nr_files.fetch_sub(1, SeqCst) == 1 {
+            self.tty.exclusive.store(false, SeqCst);
+        }
         self.tty.driver.close();
     }
 }
 
+/// The caller's controlling terminal.
+fn controlling() -> Option<Arc<Tty>> {
+    let task = crate::process::try_current()?;
+    let tty: Arc<dyn Any + Send + Sync> = task.process().controlling_tty()?;
+    tty.downcast::<Tty>().ok()
+}
+
 /// Opens /dev/tty: the caller's controlling terminal. ENXIO without one.
 pub fn open_controlling() -> Result<Arc<dyn File>> {
-    let task = crate::process::try_current().ok_or(Errno::ENXIO)?;
-    let tty = task.process().controlling_tty().ok_or(Errno::ENXIO)?;
-    let tty: Arc<dyn Any + Send + Sync> = tty;
-    let tty = tty.downcast::<Tty>().map_err(|_| Errno::ENXIO)?;
-    Ok(Arc::new(TtyFile::new(tty)?))
+    Ok(Arc::new(TtyFile::new(controlling().ok_or(Errno::ENXIO)?)?))
+}
+
+/// Hangs up the caller's controlling terminal, if it has one (man 2 vhangup).
+pub fn hang_up_controlling() {
+    if let Some(tty) = controlling() {
+        tty.hang_up_all();
+    }
 }

@@ -216,7 +216,6 @@ impl Drop for Master {
         self.pty.line.lock().master_gone = true;
         let gone = REGISTRY.lock().live.remove(&self.pty.number);
         drop(gone);
-        self.tty.lose_line();
-        session::tty_hung_up(self.tty.device_number());
+        self.tty.hang_up_all();
     }
 }

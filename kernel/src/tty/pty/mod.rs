@@ -284,7 +284,16 @@ impl TtyDriver for Pty {
         self.writable.wake_all();
     }
     fn interrupted(&self) {
-        self.flush_output();
+        // Of what was typed, the discipline dropped its part.
+        let mut line = self.line.lock();
+        line.output.clear();
+        line.tell(abi::TIOCPKT_FLUSHREAD);
+        line.tell(abi::TIOCPKT_FLUSHWRITE);
+        drop(line);
+        self.readable.wake_all();
+    }
+    fn is_lost(&self) -> bool {
+        self.line.lock().master_gone
     }
     fn is_pty(&self) -> bool {
         true
