@@ -178,6 +178,7 @@ mod machine {
     use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save};
     use crate::mm::addr::{PhysAddr, VirtAddr};
     use crate::mm::frame::{self, ContiguousFrames, FrameRef, Purpose};
+    use crate::sync::spin::check_allocation;
     use crate::sync::{IrqLock, Rank};
 
     static SLABS: [IrqLock<Class>; CLASSES.len()] = {
@@ -312,6 +313,7 @@ mod machine {
     // SAFETY: objects are disjoint, as large and aligned as asked, and live until freed.
     unsafe impl GlobalAlloc for Heap {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+            check_allocation();
             match class_for(layout.size(), layout.align()) {
                 Some(class) => alloc_object(class),
                 None => {
@@ -332,6 +334,7 @@ mod machine {
             }
         }
         unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
+            check_allocation();
             match class_for(layout.size(), layout.align()) {
                 Some(class) => free_object(class, object),
                 None => {

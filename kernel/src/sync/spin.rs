@@ -52,6 +52,8 @@ pub enum Rank {
     RunQueue = 72,
     /// TLB shootdown and cross-CPU calls.
     Ipi = 76,
+    /// Locks that call nothing but the heap.
+    Table = 77,
     /// The kernel half's page tables.
     KernelMap = 78,
     /// The heap.
@@ -386,6 +388,21 @@ mod held {
         with(|row| row.add(rank, kind, lock));
     }
 
+    /// Panics when the running code holds a lock under which nothing may be allocated or freed:
+    /// always, not only when the heap has to take a lock of its own.
+    pub fn check_allocation() {
+        let bad = with(|row| {
+            let entries = &row.entries[row.base..row.len];
+            entries.iter().find(|h| h.rank >= Rank::Heap as u8).copied()
+        });
+        if let Some(h) = bad {
+            panic!(
+                "the heap is used while holding rank {} ({:?} {:#x})",
+                h.rank, h.kind, h.lock
+            );
+        }
+    }
+
     pub fn pop(lock: usize) {
         with(|row| {
             if let Some(i) = row.entries[..row.len].iter().rposition(|h| h.lock == lock) {
@@ -415,10 +432,13 @@ mod held {
     pub fn pop(_: usize) {}
     #[inline(always)]
     #[cfg(target_os = "none")]
+    pub fn check_allocation() {}
+    #[inline(always)]
+    #[cfg(target_os = "none")]
     pub fn in_interrupt(f: impl FnOnce()) {
         f();
     }
 }
 
 #[cfg(target_os = "none")]
-pub(crate) use held::in_interrupt;
+pub(crate) use held::{check_allocation, in_interrupt};

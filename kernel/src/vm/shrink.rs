@@ -19,7 +19,7 @@ pub struct Shrinker {
     pub shrink: fn(usize) -> usize,
 }
 
-static SHRINKERS: SpinLock<Vec<Shrinker>> = SpinLock::new(Rank::Leaf, Vec::new());
+static SHRINKERS: SpinLock<Vec<Shrinker>> = SpinLock::new(Rank::Table, Vec::new());
 /// The share of all objects that is wanted back, in units of 1 / [`WHOLE`]. At most `WHOLE`.
 static WANTED: AtomicUsize = AtomicUsize::new(0);
 const WHOLE: usize = 1 << 10;
