@@ -42,7 +42,48 @@ static TABLE: SpinLock<BTreeMap<Key, Arc<FileLocks>>> =
 /// further while this is 0.
 static NR_POSIX: AtomicUsize = AtomicUsize::new(0);
 /// Who waits for whom, for deadlock detection between POSIX locks.
-static WAITING: SpinLock<Vec<(Owner, Owner)>> = SpinLock::new(Rank::Leaf, Vec::new());
+static WAITING: SpinLock<Waiters> = SpinLock::new(Rank::Table, Waiters(Vec::new()));
+
+/// One wait for a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Waiter {
+    owner: Owner,
+    /// Who has a lock that is in the way.
+    holder: Owner,
+    /// The file.
+    key: Key,
+}
+
+struct Waiters(Vec<Waiter>);
+
+impl Waiters {
+    /// Notes a wait. EDEADLK if that would close a circle, ENOLCK.
+    fn begin(&mut self, new: Waiter) -> Result<()> {
+        self.end(new.owner);
+        let mut at = new.holder;
+        for _ in 0..=self.0.len() {
+            match self.0.iter().find(|w| w.owner == at) {
+                Some(w) if w.holder == new.owner => return Err(Errno::EDEADLK),
+                Some(w) => at = w.holder,
+                None => break,
+            }
+        }
+        self.0.try_reserve(1).map_err(|_| Errno::ENOLCK)?;
+        self.0.push(new);
+        Ok(())
+    }
+
+    /// `owner` waits no more.
+    fn end(&mut self, owner: Owner) {
+        self.0.retain(|w| w.owner != owner);
+    }
+
+    /// `holder` gave up a lock of file `key`: who waits for that looks again, and until then
+    /// waits for nobody.
+    fn released(&mut self, holder: Owner, key: Key) {
+        self.0.retain(|w| w.holder != holder || w.key != key);
+    }
+}
 
 fn key_of(of: &OpenFile) -> Result<Key> {
     let st = of.file.stat()?;
@@ -147,7 +188,12 @@ pub fn test(of: &OpenFile, wanted: &RangeLock) -> Result<Option<RangeLock>> {
 /// F_UNLCK for `[start, end)`.
 pub fn unlock(of: &OpenFile, owner: Owner, start: u64, end: u64) -> Result<()> {
     let locks = locks_of(of)?;
-    let result = locks.state.lock().ranges.clear(owner, start, end);
+    let result = {
+        let mut state = locks.state.lock();
+        let result = state.ranges.clear(owner, start, end);
+        WAITING.lock().released(owner, locks.key);
+        result
+    };
     locks.released.wake_all();
     forget_if_unused(locks);
     result
@@ -165,47 +211,37 @@ pub fn lock(of: &Arc<OpenFile>, wanted: RangeLock, wait: bool, posix: bool) -> R
     let attempt = || {
         let mut state = locks.state.lock();
         match state.ranges.conflict(&wanted) {
-            None => Some(state.ranges.set(wanted)),
-            Some(_) if !wait => Some(Err(Errno::EAGAIN)),
-            Some(other) if posix && !start_waiting(wanted.owner, other.owner) => {
-                Some(Err(Errno::EDEADLK))
+            None => {
+                let result = state.ranges.set(wanted);
+                let mut waiting = WAITING.lock();
+                waiting.end(wanted.owner);
+                // A merge or a change to shared may let others in.
+                waiting.released(wanted.owner, locks.key);
+                Some(result)
             }
-            Some(_) => None,
+            Some(_) if !wait => Some(Err(Errno::EAGAIN)),
+            Some(_) if !posix => None,
+            Some(other) => {
+                let waiter = Waiter {
+                    owner: wanted.owner,
+                    holder: other.owner,
+                    key: locks.key,
+                };
+                WAITING.lock().begin(waiter).err().map(Err)
+            }
         }
     };
     let result = match attempt() {
         Some(result) => result,
         None => {
             let waited = locks.released.wait_interruptible(None, attempt);
-            stop_waiting(wanted.owner);
+            WAITING.lock().end(wanted.owner);
             waited.unwrap_or(Err(Errno::ERESTARTSYS))
         }
     };
-    stop_waiting(wanted.owner);
-    // A merge or a change to shared may let others in.
     locks.released.wake_all();
     forget_if_unused(locks);
     result
-}
-
-/// Notes that `owner` waits for `holder`; false if that would close a circle.
-fn start_waiting(owner: Owner, holder: Owner) -> bool {
-    let mut waiting = WAITING.lock();
-    waiting.retain(|w| w.0 != owner);
-    let mut at = holder;
-    for _ in 0..=waiting.len() {
-        match waiting.iter().find(|w| w.0 == at) {
-            Some(&(_, next)) if next == owner => return false,
-            Some(&(_, next)) => at = next,
-            None => break,
-        }
-    }
-    waiting.push((owner, holder));
-    true
-}
-
-fn stop_waiting(owner: Owner) {
-    WAITING.lock().retain(|w| w.0 != owner);
 }
 
 /// An open file description with locks is going: its `flock` and OFD locks go too.
@@ -232,9 +268,49 @@ pub(super) fn release_posix(owner: Owner, of: &OpenFile) {
     let Some(locks) = TABLE.lock().get(&key).cloned() else {
         return;
     };
-    let released = locks.state.lock().ranges.clear_owner(owner);
+    let released = {
+        let mut state = locks.state.lock();
+        let released = state.ranges.clear_owner(owner);
+        WAITING.lock().released(owner, key);
+        released
+    };
     if released {
         locks.released.wake_all();
     }
     forget_if_unused(locks);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(owner: Owner, holder: Owner, file: u64) -> Waiter {
+        Waiter {
+            owner,
+            holder,
+            key: (1, file),
+        }
+    }
+
+    #[test]
+    fn circles_are_found_through_other_files() {
+        let mut w = Waiters(Vec::new());
+        assert_eq!(w.begin(waiter(1, 2, 7)), Ok(()));
+        assert_eq!(w.begin(waiter(2, 3, 8)), Ok(()));
+        assert_eq!(w.begin(waiter(3, 1, 9)), Err(Errno::EDEADLK));
+        assert_eq!(w.begin(waiter(3, 4, 9)), Ok(()));
+        w.end(2);
+        assert_eq!(w.begin(waiter(3, 1, 9)), Ok(()));
+    }
+
+    #[test]
+    fn who_was_woken_waits_for_nobody() {
+        let mut w = Waiters(Vec::new());
+        // 1 waits for 2, which gives that lock up and wants one of 1's before 1 runs.
+        assert_eq!(w.begin(waiter(1, 2, 7)), Ok(()));
+        w.released(2, (1, 8));
+        assert_eq!(w.begin(waiter(2, 1, 7)), Err(Errno::EDEADLK));
+        w.released(2, (1, 7));
+        assert_eq!(w.begin(waiter(2, 1, 7)), Ok(()));
+    }
 }
