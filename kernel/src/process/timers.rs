@@ -7,6 +7,10 @@
 //! An expiry of a timer on real time runs in interrupt context; one on CPU time is found by
 //! [`cputime`](super::cputime). Lock order: an expiry's `state`, then timer queues; signals
 //! are sent with neither held.
+//!
+//! A periodic timer on real time goes on when its signal is taken ([`note_delivery`]), and
+//! else only after [`UNTAKEN_NS`]: a period that is shorter than its own interrupt must not
+//! keep a CPU from everything else. What went by meanwhile is counted, not waited for.
 
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -23,6 +27,10 @@ pub use super::cputime::Wakeup;
 
 /// Most POSIX timers of a process.
 const MAX_POSIX_TIMERS: usize = 1024;
+
+/// How long a periodic timer waits for its signal to be taken before it goes on without:
+/// signals are ignored, discarded, or blocked for long.
+const UNTAKEN_NS: u64 = 10_000_000;
 
 /// When a timer expires: nanoseconds from now, 0 when disarmed, and then every so often.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -163,7 +171,7 @@ impl Expiry {
                 let (next, passed) = advance(state.deadline, state.interval, now);
                 state.deadline = next;
                 if !self.clock.counts_cpu() {
-                    self.timer.arm(next);
+                    self.timer.arm(next.max(now.saturating_add(UNTAKEN_NS)));
                 }
                 passed
             }
@@ -228,11 +236,15 @@ impl Expiry {
 
     pub(super) fn get(&self) -> Setting {
         let state = *self.state.lock();
+        let now = self.clock.now().unwrap_or(0);
         Setting {
             value_ns: match state.deadline {
                 0 => 0,
+                at if at > now => at - now,
                 // Due but not yet fired: still armed.
-                at => at.saturating_sub(self.clock.now().unwrap_or(0)).max(1),
+                _ if state.interval == 0 => 1,
+                // Waits for its signal to be taken.
+                at => advance(at, state.interval, now).0 - now,
             },
             interval_ns: state.interval,
         }
@@ -269,10 +281,20 @@ impl Expiry {
         old
     }
 
-    /// The signal that the process sent itself is taken: how many expiries it stands for.
+    /// The signal that the process sent itself is taken: a periodic timer goes on. Returns how
+    /// many expiries the signal stands for.
     fn delivered(&self) -> u64 {
         let mut state = self.state.lock();
-        state.delivered = state.overrun;
+        if state.deadline != 0 && state.interval != 0 && !self.clock.counts_cpu() {
+            let now = self.clock.now().unwrap_or(0);
+            if state.deadline <= now {
+                let (next, passed) = advance(state.deadline, state.interval, now);
+                state.deadline = next;
+                state.overrun = state.overrun.saturating_add(passed);
+            }
+            self.timer.arm(state.deadline);
+        }
+        state.delivered = core::mem::take(&mut state.overrun);
         state.delivered
     }
 }
@@ -379,13 +401,31 @@ pub fn overrun(process: &Process, id: i32) -> Result<i32> {
     Ok(i32::try_from(overrun).unwrap_or(i32::MAX))
 }
 
-/// A signal was taken: one of a timer learns how many expiries it stands for. In thread
-/// context, without locks.
+/// A signal was taken: one of a timer learns how many expiries it stands for, and the timer
+/// goes on. In thread context, without locks.
+#[inline]
 pub(super) fn note_delivery(process: &Process, info: &mut SigInfo) {
-    if let SigFields::Timer { id, overrun, .. } = &mut info.fields
-        && let Ok(timer) = find(process, *id)
-    {
-        *overrun = i32::try_from(timer.delivered()).unwrap_or(i32::MAX);
+    if info.signo == abi::SIGALRM || matches!(info.fields, SigFields::Timer { .. }) {
+        note_timer(process, info);
+    }
+}
+
+#[cold]
+fn note_timer(process: &Process, info: &mut SigInfo) {
+    let timer = {
+        let slot = process.timers().lock();
+        let timers = slot.as_ref().and_then(|b| b.downcast_ref::<Timers>());
+        timers.and_then(|t| match info.fields {
+            SigFields::Timer { id, .. } => t.posix.get(usize::try_from(id).ok()?)?.clone(),
+            _ => t.interval[abi::ITIMER_REAL as usize].clone(),
+        })
+    };
+    let Some(timer) = timer else {
+        return;
+    };
+    let passed = timer.delivered();
+    if let SigFields::Timer { overrun, .. } = &mut info.fields {
+        *overrun = i32::try_from(passed).unwrap_or(i32::MAX);
     }
 }
 
@@ -420,6 +460,29 @@ mod tests {
         assert_eq!(advance(100, 10, 110), (120, 2));
         assert_eq!(advance(100, 10, 1234), (1240, 114));
         assert_eq!(advance(100, u64::MAX, 200), (u64::MAX, 1));
+    }
+
+    #[test]
+    fn a_period_goes_on_when_the_signal_is_taken() {
+        let e = Expiry::new(Target::Nobody, TimerClock::Monotonic);
+        let every = |interval_ns| Setting {
+            value_ns: 1,
+            interval_ns,
+        };
+        e.set(every(1), false);
+        let before = now_ns();
+        // The timer itself does not run here.
+        e.expired(before);
+        let early = e.state.lock().deadline;
+        assert!(early > before);
+        let passed = e.delivered();
+        assert!(e.state.lock().deadline > early || passed == 0);
+        assert_eq!(e.state.lock().delivered, passed);
+        assert!(e.get().value_ns <= 1, "in phase");
+        assert!(e.timer.armed());
+        e.set(Setting::default(), false);
+        assert_eq!(e.delivered(), 0);
+        assert!(!e.timer.armed());
     }
 
     #[test]
