@@ -305,7 +305,9 @@ impl AddressSpace {
     /// (RLIMIT_STACK). Returns the address after its last byte.
     pub fn map_stack(&self) -> Result<UserAddr> {
         let top = self.layout.read().stack_top;
-        let len = STACK_START.min(self.limits().stack.next_multiple_of(PAGE).max(PAGE));
+        let len = (self.limits().stack.min(STACK_START))
+            .next_multiple_of(PAGE)
+            .max(PAGE);
         self.map_request(MapRequest {
             at: Placement::FixedNoReplace(UserAddr(top - len)),
             len: len as usize,

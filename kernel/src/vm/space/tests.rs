@@ -383,6 +383,24 @@ fn fixed_mappings_replace_and_noreplace_refuses() {
 }
 
 #[test]
+fn a_stack_limit_of_nearly_everything_is_no_small_one() {
+    for (limit, len) in [(0, PAGE), (u64::MAX - 1, 32 * PAGE), (u64::MAX, 32 * PAGE)] {
+        let space = AddressSpace::new().unwrap();
+        space.set_limits(SpaceLimits {
+            stack: limit,
+            ..space.limits()
+        });
+        let top = space.map_stack().unwrap();
+        let mut mapped = 0;
+        space.for_each_vma(|area| {
+            assert_eq!(area.end, top.0);
+            mapped = area.end - area.start;
+        });
+        assert_eq!(mapped, len, "limit {limit:#x}");
+    }
+}
+
+#[test]
 fn the_stack_grows_to_its_limit() {
     let space = AddressSpace::new().unwrap();
     let top = space.map_stack().unwrap();
