@@ -168,9 +168,11 @@ impl<P, T> Tree<P, T> {
     /// [`Tree::release_id`] or [`Tree::add_task`]. Makes room for the entries to come.
     /// EAGAIN: every id is taken; ENOMEM.
     pub fn reserve_id(&mut self, uid: u32) -> Result<Pid> {
+        // Every reserved id, this one included, may still become a task and a process.
+        let to_come = self.reserved.len() + 1;
         self.reserved.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        self.tasks.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        self.nodes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.tasks.try_reserve(to_come).map_err(|_| Errno::ENOMEM)?;
+        self.nodes.try_reserve(to_come).map_err(|_| Errno::ENOMEM)?;
         self.users.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let start = self.next;
         let mut id = start;
@@ -275,7 +277,13 @@ impl<P, T> Tree<P, T> {
             sid,
             members: Vec::new(),
         });
-        group.members.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if group.members.try_reserve(1).is_err() {
+            // Not one that was only just made, and that nobody would ever leave.
+            if group.members.is_empty() {
+                self.groups.remove(&pgid);
+            }
+            return Err(Errno::ENOMEM);
+        }
         group.members.push(pid);
         Ok(())
     }
@@ -419,6 +427,31 @@ mod tests {
         tree.add_process(pid, (), parent.map(|p| (p, p)), job, 17)
             .unwrap();
         pid
+    }
+
+    #[test]
+    fn reserved_ids_become_processes_without_memory() {
+        let mut t = Small::new();
+        let init = spawn(&mut t, None);
+        // As many forks at once, each with its id before the first is published.
+        let ids: Vec<Pid> = (0..100).map(|_| t.reserve_id(0).unwrap()).collect();
+        for members in [
+            &mut t.groups.get_mut(&0).unwrap().members,
+            &mut t.nodes.get_mut(&init).unwrap().children,
+        ] {
+            members.reserve(ids.len());
+        }
+        crate::mm::pieces::without_blocks_above(0, || {
+            for &id in &ids {
+                t.add_process(id, (), Some((init, init)), (0, 0), 17)
+                    .unwrap();
+                t.add_task(id, ());
+            }
+            // A group that cannot be begun leaves nothing behind.
+            assert_eq!(t.move_to_group(ids[0], ids[0]), Err(Errno::ENOMEM));
+        });
+        assert!(!t.groups.contains_key(&ids[0]));
+        assert_eq!(t.nodes.len(), 101);
     }
 
     #[test]
