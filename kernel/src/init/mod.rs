@@ -27,7 +27,7 @@ use crate::drivers::{self, keyboard, rtc};
 use crate::filesystems;
 use crate::mm::frame::{ContiguousFrames, OutOfMemory};
 use crate::mm::page_table::{self, DirectMap, PageTable};
-use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, stack};
+use crate::mm::{PAGE_SIZE, PhysAddr, frame, heap, mmio, scattered, stack};
 use crate::{process, sched, time, vm};
 
 /// Free memory that start-up needs: with less, the first shell dies before its prompt.
@@ -168,6 +168,8 @@ fn boot(options: &Options<'static>, others: Option<Others>) {
     match root::start_first(options) {
         Ok(()) => {
             info!("{} started", options.init);
+            #[cfg(debug_assertions)]
+            inject_failures();
             // It takes these signals for a wish to be switched off, or restarted.
             crate::power::on_power_button(|| signal_first(abi::SIGUSR2));
             keyboard::start(|| crate::power::ctrl_alt_del(|| signal_first(abi::SIGINT)));
@@ -201,6 +203,20 @@ fn init_screen(boot_info: &mut BootInfo) {
             info.bytes_per_pixel,
         );
         crate::log::set_screen(crate::screen::write);
+    }
+}
+
+/// `failblock=`, `failframe=`: allocations that fail on purpose from here on.
+#[cfg(debug_assertions)]
+fn inject_failures() {
+    use crate::mm::frame::inject;
+    for (name, value) in cmdline::words(cmdline::get()) {
+        let period = value.and_then(|v| v.parse().ok()).unwrap_or(0);
+        match name {
+            "failblock" => inject::BLOCKS.arm(period),
+            "failframe" => inject::FRAMES.arm(period),
+            _ => {}
+        }
     }
 }
 
@@ -356,7 +372,7 @@ unsafe fn init_memory(boot_info: &BootInfo) {
     arch::tlb::flush_all();
     // SAFETY: the loader's root is live and nobody else's.
     let mut tables = unsafe { PageTable::from_root(root, DirectMap) };
-    for slot in [stack::SLOT, mmio::SLOT] {
+    for slot in [stack::SLOT, scattered::SLOT, mmio::SLOT] {
         if tables.share_kernel_slots(slot..slot + 1).is_err() {
             panic!("no memory for page tables");
         }

@@ -1,5 +1,6 @@
 //! The kernel heap: size classes over page frames, with a magazine per CPU and class; what is
-//! larger than half a page comes from the buddy allocator.
+//! larger than half a page comes from the buddy allocator, or is put together from single
+//! frames where that has no block of the size.
 //!
 //! Works in any context, interrupt handlers included. A slab is one frame of equal objects.
 //! Its descriptor says how many are in use and which is the first free one; a free object
@@ -167,7 +168,7 @@ pub fn bytes_used() -> usize {
 }
 
 #[cfg(target_os = "none")]
-pub use machine::{Heap, init_cpu};
+pub use machine::{Heap, init_cpu, set_relief};
 
 #[cfg(target_os = "none")]
 mod machine {
@@ -175,9 +176,11 @@ mod machine {
     use core::sync::atomic::{AtomicPtr, Ordering};
 
     use super::*;
-    use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save};
+    use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save, irqs_enabled};
     use crate::mm::addr::{PhysAddr, VirtAddr};
     use crate::mm::frame::{self, ContiguousFrames, FrameRef, Purpose};
+    use crate::mm::scattered;
+    use crate::sync::preempt::may_sleep;
     use crate::sync::spin::check_allocation;
     use crate::sync::{IrqLock, Rank};
 
@@ -307,6 +310,78 @@ mod machine {
         irq_restore(irq);
     }
 
+    /// A block without a class, from the frame allocator; null when that has none.
+    fn alloc_frames(layout: Layout) -> *mut u8 {
+        let frames = frames_for(layout);
+        let block = if frames == 1 {
+            frame::kernel_frame()
+        } else {
+            ContiguousFrames::alloc(frames, None).map(ContiguousFrames::leak)
+        };
+        match block {
+            Ok(addr) => {
+                FRAMES_USED.fetch_add(frames, Relaxed);
+                addr.as_mut_ptr()
+            }
+            Err(_) => core::ptr::null_mut(),
+        }
+    }
+
+    /// A block of several frames from anywhere; null when there are not as many.
+    fn alloc_scattered(layout: Layout) -> *mut u8 {
+        let frames = frames_for(layout);
+        if frames == 1 || layout.align() > PAGE_SIZE {
+            return core::ptr::null_mut();
+        }
+        match scattered::alloc(frames) {
+            Some(at) => {
+                FRAMES_USED.fetch_add(frames, Relaxed);
+                at.0 as *mut u8
+            }
+            None => core::ptr::null_mut(),
+        }
+    }
+
+    /// Frees some memory without sleeping and without a lock that anybody may hold who holds
+    /// no spin lock; false when there is nothing to free.
+    pub type Relief = fn() -> bool;
+    static RELIEF: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
+    /// Rounds of relief for one request.
+    const ROUNDS: usize = 32;
+
+    /// Names who frees memory for the heap; once, at boot.
+    pub fn set_relief(relief: Relief) {
+        RELIEF.store(relief as *mut (), Ordering::Release);
+    }
+
+    /// The frame allocator had nothing: single frames do for a block, and where no spin lock is
+    /// held, memory of others is freed for either.
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow(layout: Layout) -> *mut u8 {
+        let class = class_for(layout.size(), layout.align());
+        for _ in 0..ROUNDS {
+            let object = match class {
+                Some(class) => alloc_object(class),
+                None if frames_for(layout) == 1 => alloc_frames(layout),
+                None => alloc_scattered(layout),
+            };
+            if !object.is_null() {
+                return object;
+            }
+            let relief = RELIEF.load(Ordering::Acquire);
+            if relief.is_null() || !may_sleep() || !irqs_enabled() {
+                break;
+            }
+            // SAFETY: `set_relief` put a function of this type there.
+            let relief = unsafe { core::mem::transmute::<*mut (), Relief>(relief) };
+            if !relief() {
+                break;
+            }
+        }
+        core::ptr::null_mut()
+    }
+
     /// The kernel's global allocator.
     pub struct Heap;
 
@@ -314,24 +389,14 @@ mod machine {
     unsafe impl GlobalAlloc for Heap {
         unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
             check_allocation();
-            match class_for(layout.size(), layout.align()) {
+            let object = match class_for(layout.size(), layout.align()) {
                 Some(class) => alloc_object(class),
-                None => {
-                    let frames = frames_for(layout);
-                    let block = if frames == 1 {
-                        frame::kernel_frame()
-                    } else {
-                        ContiguousFrames::alloc(frames, None).map(ContiguousFrames::leak)
-                    };
-                    match block {
-                        Ok(addr) => {
-                            FRAMES_USED.fetch_add(frames, Relaxed);
-                            addr.as_mut_ptr()
-                        }
-                        Err(_) => core::ptr::null_mut(),
-                    }
-                }
+                None => alloc_frames(layout),
+            };
+            if object.is_null() {
+                return alloc_slow(layout);
             }
+            object
         }
         unsafe fn dealloc(&self, object: *mut u8, layout: Layout) {
             check_allocation();
@@ -340,11 +405,15 @@ mod machine {
                 None => {
                     let frames = frames_for(layout);
                     FRAMES_USED.fetch_sub(frames, Relaxed);
-                    let addr = VirtAddr(object as u64).direct_map_to_phys();
+                    let at = VirtAddr(object as u64);
                     if frames == 1 {
-                        frame::free_kernel_frame(addr);
+                        frame::free_kernel_frame(at.direct_map_to_phys());
+                    } else if scattered::owns(at.0) {
+                        // SAFETY: `alloc_slow` got this block of as many frames.
+                        unsafe { scattered::free(at, frames) };
                     } else {
-                        // SAFETY: `alloc` leaked this block of as many frames.
+                        let addr = at.direct_map_to_phys();
+                        // SAFETY: `alloc_frames` leaked this block of as many frames.
                         drop(unsafe { ContiguousFrames::from_raw(addr, frames) });
                     }
                 }

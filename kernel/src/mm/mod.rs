@@ -7,6 +7,7 @@ pub mod mmio;
 pub mod page_table;
 #[cfg(test)]
 pub mod pieces;
+pub mod scattered;
 pub mod stack;
 
 pub use addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr, UserAddr, VirtAddr};

@@ -16,7 +16,7 @@ pub use pte::{Caching, KernelAccess, Pte, PteFlags, no_execute, without_no_execu
 
 use super::frame::{FrameRef, OutOfMemory, Purpose};
 use super::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::sync::{Rank, SpinLock, SpinLockGuard};
+use crate::sync::{IrqLock, IrqLockGuard, Rank};
 
 /// Entries in a table.
 pub const ENTRIES: usize = 512;
@@ -426,7 +426,7 @@ impl<M: TableMemory> PageTable<M> {
 }
 
 /// The kernel's own tree: guards every change of the kernel half after boot.
-static KERNEL: SpinLock<Option<PageTable<DirectMap>>> = SpinLock::new(Rank::KernelMap, None);
+static KERNEL: IrqLock<Option<PageTable<DirectMap>>> = IrqLock::new(Rank::KernelMap, None);
 static KERNEL_ROOT: AtomicU64 = AtomicU64::new(0);
 
 /// Names the kernel's top-level table, once at boot, after its slots were shared.
@@ -441,7 +441,7 @@ pub fn kernel_root() -> PhysAddr {
 }
 
 /// The kernel's tree, locked. `None` before [`set_kernel`].
-pub fn kernel() -> SpinLockGuard<'static, Option<PageTable<DirectMap>>> {
+pub fn kernel() -> IrqLockGuard<'static, Option<PageTable<DirectMap>>> {
     KERNEL.lock()
 }
 

@@ -4,6 +4,8 @@
 //! single frames, touched with interrupts off; the buddy allocator has a lock.
 
 pub mod buddy;
+#[cfg(all(debug_assertions, target_os = "none"))]
+pub mod inject;
 #[cfg(target_os = "none")]
 mod pool;
 
@@ -11,7 +13,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::addr::{PAGE_SIZE, PhysAddr};
 #[cfg(target_os = "none")]
-pub use pool::{desc, descs, free_kernel_frame, init, init_rest, kernel_frame};
+pub use pool::{
+    desc, descs, free_kernel_frame, init, init_rest, kernel_frame, spares, wake_reclaimer,
+};
 
 /// No memory: the caller turns it into `ENOMEM`, reclaims, or picks an OOM victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

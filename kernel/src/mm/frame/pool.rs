@@ -6,6 +6,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use bootloader_api::info::{MemoryRegion, MemoryRegionKind};
 
 use super::buddy::{Buddy, FrameDesc};
+#[cfg(debug_assertions)]
+use super::inject;
 use super::{FrameStats, OutOfMemory, Purpose};
 use crate::arch::{MAX_CPUS, cpu_id, irq_restore, irq_save, percpu};
 use crate::mm::addr::{PAGE_SHIFT, PAGE_SIZE, PhysAddr};
@@ -199,6 +201,19 @@ fn want_reclaim() {
     percpu::this().need_resched.store(true, Ordering::Relaxed);
 }
 
+/// Wakes the reclaimer soon, whatever is free: it also ends mappings of freed blocks. Any
+/// context.
+pub fn wake_reclaimer() {
+    let irq = irq_save();
+    want_reclaim();
+    irq_restore(irq);
+}
+
+/// Whether `frames` frames can go to one block without using up the kernel's reserve.
+pub fn spares(frames: usize) -> bool {
+    FREE.load(Ordering::Relaxed) >= RESERVE.load(Ordering::Relaxed) / 2 + frames
+}
+
 /// Whether the reclaimer has something to do.
 #[inline]
 pub fn wants_reclaim() -> bool {
@@ -238,6 +253,10 @@ pub fn resume_reclaim() {
 
 pub fn alloc(purpose: Purpose) -> Result<PhysAddr, OutOfMemory> {
     if purpose == Purpose::User && FREE.load(Ordering::Relaxed) < RESERVE.load(Ordering::Relaxed) {
+        return Err(OutOfMemory);
+    }
+    #[cfg(debug_assertions)]
+    if purpose == Purpose::User && inject::FRAMES.fails() {
         return Err(OutOfMemory);
     }
     let irq = irq_save();
@@ -290,6 +309,10 @@ pub fn free(addr: PhysAddr) {
 }
 
 pub fn alloc_many(frames: usize, limit: Option<u64>) -> Result<PhysAddr, OutOfMemory> {
+    #[cfg(debug_assertions)]
+    if frames > 1 && limit.is_none() && inject::BLOCKS.fails() {
+        return Err(OutOfMemory);
+    }
     let limit = limit.map(|l| u32::try_from(l >> PAGE_SHIFT).unwrap_or(u32::MAX));
     let first = with_buddy(|buddy| {
         let first = buddy.alloc_frames(frames, limit);

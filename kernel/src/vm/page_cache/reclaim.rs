@@ -118,6 +118,8 @@ fn run_reclaimer() {
     let most = (frame::total() / 16).max(BATCH);
     loop {
         RECLAIMER.wait_until(|| frame::wants_reclaim().then_some(()));
+        #[cfg(target_os = "none")]
+        crate::mm::scattered::bury();
         let mut freed = 0;
         let replenished = loop {
             if frame::is_replenished() {
@@ -138,6 +140,8 @@ fn run_reclaimer() {
 
 /// Starts the reclaimer. Boot calls it once threads run.
 pub fn start() -> crate::error::Result<()> {
+    #[cfg(target_os = "none")]
+    crate::mm::heap::set_relief(|| reclaim(BATCH) > 0);
     crate::sched::spawn_kernel("reclaimer", run_reclaimer).map(drop)
 }
 
