@@ -26,7 +26,11 @@ impl Crew {
             done: WaitQueue::new(),
         })
     }
-    fn hire(self: &Arc<Self>, name: &str, work: impl FnOnce() + Send + 'static) -> Arc<Thread> {
+    fn hire(
+        self: &Arc<Self>,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Arc<Thread> {
         self.left.fetch_add(1, Ordering::AcqRel);
         let crew = self.clone();
         sched::spawn_kernel(name, move || {

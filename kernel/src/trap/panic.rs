@@ -4,7 +4,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicUsize, Ordering};
 
 use crate::arch::{apic, clock, cpu, cpu_id, early_serial, ipi, irq_save, percpu, reset};
-use crate::log;
+use crate::{log, sched};
 
 const NOBODY: usize = usize::MAX;
 /// The CPU that panics.
@@ -35,7 +35,8 @@ pub fn is_panicking() -> bool {
 /// The panic handler.
 pub fn panic(info: &PanicInfo<'_>) -> ! {
     let _ = irq_save();
-    let me = if percpu::of(0).is_some() { cpu_id() } else { 0 };
+    let has_percpu = percpu::of(0).is_some();
+    let me = if has_percpu { cpu_id() } else { 0 };
     match PANICKING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => {}
         Err(other) => {
@@ -57,6 +58,9 @@ pub fn panic(info: &PanicInfo<'_>) -> ! {
     log::set_sink(early_serial::write);
     log::set_console_level(7);
     emergency!("kernel panic on CPU {me}: {}", info.message());
+    if has_percpu && sched::has_current() {
+        emergency!("in thread {}", sched::current().name());
+    }
     if let Some(at) = info.location() {
         emergency!("at {}:{}:{}", at.file(), at.line(), at.column());
     }

@@ -48,7 +48,7 @@ impl TimerCallback for Wakeup {
 /// Starts the worker of a new interface. ENOMEM.
 pub(super) fn start(netif: &Arc<Netif>) -> Result<()> {
     let own = netif.clone();
-    crate::sched::spawn_kernel(&alloc::format!("net/{}", netif.name), move || {
+    crate::sched::spawn_kernel(alloc::format!("net/{}", netif.name), move || {
         loop {
             // Nobody interrupts this thread.
             let _ = own.worker.wait_interruptible(None, || {

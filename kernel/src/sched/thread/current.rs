@@ -1,5 +1,6 @@
 //! The running thread: finding it, starting and ending kernel threads.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::marker::PhantomData;
@@ -44,7 +45,7 @@ pub(in crate::sched) fn host_thread() -> *const Thread {
     if !known.is_null() {
         return known;
     }
-    let fresh = Arc::into_raw(Arc::new(Thread::blank("host", None, None))).cast_mut();
+    let fresh = Arc::into_raw(Arc::new(Thread::blank("host".into(), None, None))).cast_mut();
     match HOST.compare_exchange(
         core::ptr::null_mut(),
         fresh,
@@ -58,7 +59,10 @@ pub(in crate::sched) fn host_thread() -> *const Thread {
 }
 
 /// Starts a kernel thread.
-pub fn spawn_kernel(name: &str, entry: impl FnOnce() + Send + 'static) -> Result<Arc<Thread>> {
+pub fn spawn_kernel(
+    name: impl Into<Cow<'static, str>>,
+    entry: impl FnOnce() + Send + 'static,
+) -> Result<Arc<Thread>> {
     let thread = Thread::new(name, None, None, Box::new(entry))?;
     thread.start();
     Ok(thread)

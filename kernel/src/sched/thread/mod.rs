@@ -22,8 +22,8 @@ pub use current::{Current, current, exit_current, spawn_kernel};
 pub(super) use sleep::{SleepKind, WakeState, state};
 pub use user::UserSpace;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
@@ -31,9 +31,9 @@ use core::sync::atomic::{
     AtomicBool, AtomicI8, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
 
+use crate::arch::CpuMask;
 use crate::arch::context::Context;
 use crate::arch::fpu::FpuState;
-use crate::arch::{CpuMask, TrapFrame};
 use crate::error::{Errno, Result};
 use crate::sched::list::{Linked, Links};
 use crate::sched::mlfq::{Class, Entity, Schedulable};
@@ -45,8 +45,7 @@ const NO_CPU: usize = usize::MAX;
 
 /// A schedulable thread of execution.
 pub struct Thread {
-    id: u64,
-    name: String,
+    name: Cow<'static, str>,
     ext: Option<Arc<dyn Any + Send + Sync>>,
     pub(super) is_idle: bool,
 
@@ -104,10 +103,8 @@ pub struct Thread {
     pub(super) involuntary_switches: AtomicU64,
 }
 
-enum Entry {
-    Call(Box<dyn FnOnce() + Send>),
-    User(Box<TrapFrame>),
-}
+/// What a thread runs.
+type Entry = Box<dyn FnOnce() + Send>;
 
 // SAFETY: every field that is not Sync by itself is guarded as the head of this file says.
 unsafe impl Send for Thread {}
@@ -128,8 +125,6 @@ impl Schedulable for Thread {
     }
 }
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
-
 /// Threads that exist: started or not, up to their last reference.
 static NR_THREADS: AtomicUsize = AtomicUsize::new(0);
 
@@ -143,30 +138,10 @@ impl Thread {
     /// and end when that returns. `ext` is what the layer above attaches for ever (a
     /// `process::Task`). A thread that is to enter user mode has a space or an `ext` now.
     ///
-    /// Locals of an `entry` that never returns are never dropped: a thread that goes straight
-    /// to user mode uses [`Thread::new_user`].
+    /// Locals of an `entry` that never returns are never dropped: one that ends in user mode is
+    /// a plain function.
     pub fn new(
-        name: &str,
-        space: Option<Arc<dyn UserSpace>>,
-        ext: Option<Arc<dyn Any + Send + Sync>>,
-        entry: Box<dyn FnOnce() + Send>,
-    ) -> Result<Arc<Thread>> {
-        Self::create(name, space, ext, Entry::Call(entry))
-    }
-
-    /// As [`Thread::new`], for a thread that starts in user mode with `frame`'s registers
-    /// (fork, clone).
-    pub fn new_user(
-        name: &str,
-        space: Option<Arc<dyn UserSpace>>,
-        ext: Option<Arc<dyn Any + Send + Sync>>,
-        frame: &TrapFrame,
-    ) -> Result<Arc<Thread>> {
-        Self::create(name, space, ext, Entry::User(Box::new(*frame)))
-    }
-
-    fn create(
-        name: &str,
+        name: impl Into<Cow<'static, str>>,
         space: Option<Arc<dyn UserSpace>>,
         ext: Option<Arc<dyn Any + Send + Sync>>,
         entry: Entry,
@@ -177,7 +152,7 @@ impl Thread {
             None
         };
         let is_user = ext.is_some();
-        let mut thread = Self::blank(name, ext, fpu);
+        let mut thread = Self::blank(name.into(), ext, fpu);
         if is_user && crate::sched::has_current() {
             thread.inherit_scheduling(&crate::sched::current());
         }
@@ -203,11 +178,14 @@ impl Thread {
         Ok(thread)
     }
 
-    fn blank(name: &str, ext: Option<Arc<dyn Any + Send + Sync>>, fpu: Option<FpuState>) -> Thread {
+    fn blank(
+        name: Cow<'static, str>,
+        ext: Option<Arc<dyn Any + Send + Sync>>,
+        fpu: Option<FpuState>,
+    ) -> Thread {
         NR_THREADS.fetch_add(1, Ordering::Relaxed);
         Thread {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            name: String::from(name),
+            name,
             ext,
             is_idle: false,
             state: AtomicU8::new(state::NEW),
@@ -249,7 +227,7 @@ impl Thread {
     /// The thread that a CPU already runs on its boot stack.
     #[cfg(target_os = "none")]
     pub(super) fn new_idle(cpu: usize) -> Arc<Thread> {
-        let mut thread = Self::blank("idle", None, None);
+        let mut thread = Self::blank("idle".into(), None, None);
         thread.is_idle = true;
         thread.affinity = AtomicU64::new(1 << cpu);
         thread.cpu = AtomicUsize::new(cpu);
@@ -282,17 +260,7 @@ impl Thread {
         self.ext.as_deref()?.downcast_ref()
     }
 
-    /// What the layer above attached, as a counted reference.
-    pub fn ext_arc(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        self.ext.clone()
-    }
-
-    /// Kernel-wide unique number, never reused.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// The name it was made with.
+    /// The name it was made with, for reports.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -301,14 +269,8 @@ impl Thread {
     #[cfg(target_os = "none")]
     pub(super) fn run_entry(&self) {
         // SAFETY: the running thread's own field.
-        match unsafe { (*self.entry.get()).take() } {
-            Some(Entry::Call(entry)) => entry(),
-            Some(Entry::User(frame)) => {
-                let copy = *frame;
-                drop(frame);
-                crate::arch::context::enter_user(&copy)
-            }
-            None => {}
+        if let Some(entry) = unsafe { (*self.entry.get()).take() } {
+            entry();
         }
     }
 

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn split_of_cpu_time_never_goes_back() {
-        let t = Thread::blank("t", None, None);
+        let t = Thread::blank("t".into(), None, None);
         t.runtime_ns.store(1000, Ordering::Relaxed);
         assert_eq!(t.cpu_time(), (0, 1000));
         t.user_ticks.store(9, Ordering::Relaxed);
