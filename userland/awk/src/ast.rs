@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::regex::Regex;
 use crate::value::Value;
+use oxbow_regex::Regex;
 
 /// Globals that mean something to the interpreter; their index is their place in [`SPECIALS`].
 pub const NF: usize = 0;

@@ -6,11 +6,12 @@ use std::process::ExitStatus;
 use std::rc::Rc;
 
 use crate::ast::*;
-use crate::format::{char_len, prefix};
+use crate::format::prefix;
 use crate::interp::{Interp, Res};
 use crate::io::shell;
 use crate::record::{Splitter, split};
 use crate::value::{Array, Str, Value, compare, input, text};
+use oxbow_regex::char_len;
 
 /// A generator that begins the same way in every run, until srand is called.
 pub struct Random {
@@ -333,7 +334,7 @@ impl<'p> Interp<'p> {
             seen += 1;
             if global || seen == wanted {
                 out.extend_from_slice(&subject[copied..start]);
-                let groups = regex.groups(&subject, start).unwrap_or_default();
+                let groups = regex.captures(&subject, start).unwrap_or_default();
                 expand(&mut out, &replacement, &subject, (start, end), &groups);
                 copied = end;
                 if !global {
@@ -362,7 +363,7 @@ impl<'p> Interp<'p> {
             let mut array = array.borrow_mut();
             array.clear();
             let groups = found
-                .and_then(|(from, _)| regex.groups(&subject, from))
+                .and_then(|(from, _)| regex.captures(&subject, from))
                 .unwrap_or_default();
             for (at, group) in groups.iter().enumerate() {
                 let group = if at == 0 { found } else { *group };
@@ -469,7 +470,7 @@ impl<'p> Interp<'p> {
 
 /// The match after the one from `start` to `end`. An empty one right behind another match does not count.
 fn following(
-    regex: &crate::regex::Regex,
+    regex: &oxbow_regex::Regex,
     subject: &[u8],
     start: usize,
     end: usize,

@@ -123,25 +123,10 @@ pub fn prefix(text: &[u8], count: usize, utf8: bool) -> (usize, usize) {
     let mut at = 0;
     let mut seen = 0;
     while at < text.len() && seen < count {
-        at += char_len(&text[at..]);
+        at += oxbow_regex::char_len(&text[at..]);
         seen += 1;
     }
     (at, seen)
-}
-
-/// Bytes of the character that `text` begins with; 1 where it is none.
-pub fn char_len(text: &[u8]) -> usize {
-    let want = match text[0] {
-        0..=0x7f => return 1,
-        0xc2..=0xdf => 2,
-        0xe0..=0xef => 3,
-        0xf0..=0xf4 => 4,
-        _ => return 1,
-    };
-    let valid = text
-        .get(..want)
-        .is_some_and(|c| std::str::from_utf8(c).is_ok());
-    if valid { want } else { 1 }
 }
 
 #[derive(Default)]

@@ -10,8 +10,8 @@ use crate::ast::*;
 use crate::format;
 use crate::io::{Input, Output, Separator, reason};
 use crate::record::{MAX_FIELDS, Record, Splitter};
-use crate::regex::Regex;
 use crate::value::{Array, ArrayRef, Fatal, Str, Value, compare, input, text};
+use oxbow_regex::Regex;
 
 /// What ends the evaluation of a rule.
 pub enum Stop {
@@ -957,7 +957,7 @@ impl<'p> Interp<'p> {
         if let Some(regex) = self.regexes.get(source) {
             return Ok(regex.clone());
         }
-        match Regex::new(source, self.utf8) {
+        match crate::compile(source, self.utf8) {
             Ok(regex) => {
                 // Programs that make expressions of their data should not keep them all.
                 if self.regexes.len() >= 500 {

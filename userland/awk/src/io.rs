@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
 
-use crate::regex::Regex;
+use oxbow_regex::Regex;
 
 /// What separates records.
 pub enum Separator {
@@ -316,7 +316,7 @@ mod tests {
             records("\n\na\nb\n\n\n\nc\n\n", Separator::Paragraph),
             ["a\nb", "c"]
         );
-        let regex = Rc::new(Regex::new(b"--+", true).unwrap());
+        let regex = Rc::new(crate::compile(b"--+", true).unwrap());
         assert_eq!(
             records("one-----two--3", Separator::Regex(regex)),
             ["one", "two", "3"]

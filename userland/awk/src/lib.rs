@@ -13,7 +13,6 @@ mod io;
 mod lex;
 mod parse;
 mod record;
-mod regex;
 mod value;
 
 use std::ffi::OsString;
@@ -164,7 +163,7 @@ impl Options {
     }
 
     fn run(&self) -> Result<i32, Fatal> {
-        let utf8 = utf8_locale();
+        let utf8 = oxbow_regex::utf8_locale();
         let program = parse::parse(&lex::lex(&self.program)?, utf8)?;
         let run = |room: usize| {
             interp::run(
@@ -240,10 +239,11 @@ fn assignment(text: &[u8]) -> Option<(String, Vec<u8>)> {
     })
 }
 
-/// Characters are UTF-8 unless a locale is set that says otherwise.
-fn utf8_locale() -> bool {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
-    !matches!(set.as_deref(), Some("C" | "POSIX"))
+fn compile(source: &[u8], utf8: bool) -> Result<oxbow_regex::Regex, String> {
+    let options = oxbow_regex::Options {
+        utf8,
+        ..oxbow_regex::Options::default()
+    };
+    oxbow_regex::Regex::new(source, oxbow_regex::Flavor::Awk, options)
+        .map_err(|error| format!("{error}: /{}/", String::from_utf8_lossy(source)))
 }

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use crate::ast::*;
 use crate::lex::{Lexed, Token, Word};
-use crate::regex::Regex;
 use crate::value::{Fatal, Value, text};
 
 type Res<T> = Result<T, Fatal>;
@@ -937,7 +936,7 @@ impl Parser<'_> {
                 Ok(Expr::Const(text(&bytes)))
             }
             Token::Regex(source) => {
-                let regex = match Regex::new(&source, self.utf8) {
+                let regex = match crate::compile(&source, self.utf8) {
                     Ok(regex) => regex,
                     Err(error) => return self.fail(error),
                 };

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::rc::Rc;
 
-use crate::regex::Regex;
 use crate::value::{Str, Value, input};
+use oxbow_regex::Regex;
 
 /// How text is cut into fields.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ pub fn split(text: &[u8], splitter: &Splitter, utf8: bool, mut field: impl FnMut
         Splitter::Characters => {
             while start < text.len() {
                 let length = if utf8 {
-                    crate::format::char_len(&text[start..])
+                    oxbow_regex::char_len(&text[start..])
                 } else {
                     1
                 };
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(parts("  a\tb \n c ", Splitter::Blanks), ["a", "b", "c"]);
         assert_eq!(parts(" ", Splitter::Blanks), [""; 0]);
         assert_eq!(parts(":a::", Splitter::Byte(b':')), ["", "a", "", ""]);
-        let regex = Rc::new(Regex::new(b"x*,", true).unwrap());
+        let regex = Rc::new(crate::compile(b"x*,", true).unwrap());
         assert_eq!(parts("axx,b,", Splitter::Regex(regex)), ["a", "b", ""]);
         assert_eq!(parts("aéb", Splitter::Characters), ["a", "é", "b"]);
     }

@@ -1,4 +1,4 @@
-//! Fronts to the uutils crates that are not coreutils: grep, sed, find, xargs.
+//! Fronts to the uutils crates that are not coreutils: grep, find, xargs.
 
 use std::ffi::OsString;
 
@@ -22,10 +22,6 @@ pub fn egrep(args: Args) -> i32 {
 
 pub fn fgrep(args: Args) -> i32 {
     grep_with("-F", args)
-}
-
-pub fn sed(args: Args) -> i32 {
-    sed::sed::uumain(args.into_iter())
 }
 
 pub fn find(args: Args) -> i32 {

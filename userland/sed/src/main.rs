@@ -1,0 +1,3 @@
+fn main() {
+    std::process::exit(oxbow_sed::main(std::env::args_os().collect()));
+}
