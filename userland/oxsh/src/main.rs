@@ -64,6 +64,9 @@ fn main() {
         _ => {}
     }
 
+    if !options.interactive {
+        brush_core::tasks::end_on_interrupt();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .thread_stack_size(STACK_BYTES)
@@ -84,23 +87,12 @@ fn main() {
         }
     };
     if brush_core::tasks::take_interrupt() {
-        end_by_interrupt();
+        // Does not return, unless the signal is blocked: then the exit status tells.
+        brush_core::tasks::end_by_interrupt();
     }
     // Without unwinding the runtime: its threads may be blocked in a read that
     // never ends, and the kernel reclaims everything.
     std::process::exit(i32::from(status));
-}
-
-/// Ends the process as SIGINT ends one: whoever started the shell is to know that the user
-/// interrupted it.
-fn end_by_interrupt() {
-    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action runs no code of this process.
-    if unsafe { sigaction(Signal::SIGINT, &default) }.is_ok() {
-        // Does not return, unless the signal is blocked: then the exit status tells.
-        let _ = raise(Signal::SIGINT);
-    }
 }
 
 /// Runs the shell to its end; returns its exit status.

@@ -75,7 +75,8 @@ impl io::Read for RawStdin {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match nix::unistd::read(io::stdin(), buffer) {
-                Err(nix::errno::Errno::EINTR) => {}
+                // A reader that is to unwind hears of it.
+                Err(nix::errno::Errno::EINTR) if !brush_core::tasks::is_interrupted() => {}
                 result => return Ok(result?),
             }
         }

@@ -162,11 +162,12 @@ fn catch_terminal_signals() {
         (Signal::SIGTERM, nothing),
     ];
     for (signal, handler) in handlers {
-        let action = SigAction::new(
-            SigHandler::Handler(handler),
-            SaFlags::SA_RESTART,
-            SigSet::empty(),
-        );
+        // A `read` that waits for a line is to hear of Ctrl-C.
+        let flags = match signal {
+            Signal::SIGINT => SaFlags::empty(),
+            _ => SaFlags::SA_RESTART,
+        };
+        let action = SigAction::new(SigHandler::Handler(handler), flags, SigSet::empty());
         // SAFETY: the handlers store to an atomic at most, so they are
         // async-signal-safe.
         let installed = unsafe { sigaction(signal, &action) };

@@ -78,3 +78,103 @@ fn commands_run_where_their_user_may_not_go() {
     let printed = in_directory(oxsh, "cd inner; rmdir ../inner", script);
     assert_eq!(printed, "ran\n/\n");
 }
+
+/// Starts `script`, sends `signal` to its process group once it has printed "ready", and returns
+/// what it printed afterwards and what signal or status it ended with.
+fn signalled(script: &str, signal: nix::sys::signal::Signal) -> (String, Result<i32, i32>) {
+    use std::io::{BufRead as _, Read as _};
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_oxsh"))
+        .args(["-c", script])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("shell starts");
+    let mut output = std::io::BufReader::new(shell.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("shell writes");
+    assert_eq!(line, "ready\n", "{script}");
+    let group = nix::unistd::Pid::from_raw(shell.id().cast_signed());
+    nix::sys::signal::killpg(group, signal).expect("shell runs");
+    // Whatever the signal should have ended does not go on for ever.
+    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let watched = ended.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_secs(20));
+        if !watched.load(std::sync::atomic::Ordering::Relaxed) {
+            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        }
+    });
+    let mut rest = String::new();
+    output.read_to_string(&mut rest).expect("shell writes");
+    let status = shell.wait().expect("shell ends");
+    ended.store(true, std::sync::atomic::Ordering::Relaxed);
+    (
+        rest,
+        status
+            .signal()
+            .map_or_else(|| Ok(status.code().unwrap_or(-1)), Err),
+    )
+}
+
+#[test]
+fn an_interrupt_ends_a_script_wherever_it_is() {
+    use nix::sys::signal::Signal::SIGINT;
+    const BY_SIGINT: Result<i32, i32> = Err(2);
+    for script in [
+        // Between two commands, after one has been waited for.
+        "/bin/true; echo ready; while :; do :; done",
+        // In a builtin that waits.
+        "/bin/true; echo ready; read x",
+        "sleep 60 & echo ready; wait",
+        // In a command.
+        "echo ready; sleep 60; echo not reached",
+        "echo ready; (sleep 60; echo not reached)",
+        "echo ready; while :; do sleep 0.01; done",
+        "echo ready; while :; do sleep 0.01; done | cat",
+        "echo ready; x=$(sleep 60); echo not reached",
+    ] {
+        let (printed, end) = signalled(script, SIGINT);
+        assert_eq!((printed.as_str(), end), ("", BY_SIGINT), "{script}");
+    }
+    // Traps run; with one for EXIT the signal still ends the shell.
+    for (script, want, end) in [
+        (
+            "trap 'echo bye' EXIT; echo ready; while :; do :; done",
+            "bye\n",
+            BY_SIGINT,
+        ),
+        (
+            "trap 'echo bye' EXIT; echo ready; sleep 60",
+            "bye\n",
+            BY_SIGINT,
+        ),
+        (
+            "trap 'echo bye' EXIT; echo ready; read x",
+            "bye\n",
+            BY_SIGINT,
+        ),
+        (
+            "trap 'echo int; exit 3' INT; echo ready; while :; do :; done",
+            "int\n",
+            Ok(3),
+        ),
+        (
+            "trap 'echo int' INT; sleep 60 & echo ready; wait; echo $?; kill -KILL $!",
+            "int\n130\n",
+            Ok(0),
+        ),
+        ("trap '' INT; echo ready; sleep 0.3; echo on", "on\n", Ok(0)),
+        // The command makes something else of it.
+        (
+            "sh -c 'trap \"exit 4\" INT; echo ready; while :; do :; done'; echo $?",
+            "4\n",
+            Ok(0),
+        ),
+    ] {
+        let (printed, ended) = signalled(script, SIGINT);
+        assert_eq!((printed.as_str(), ended), (want, end), "{script}");
+    }
+}

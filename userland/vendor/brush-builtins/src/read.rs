@@ -379,11 +379,23 @@ impl InputReader {
             match brush_core::sys::poll::poll_for_input(&self.input, remaining) {
                 Ok(true) => { /* Data available, proceed. */ }
                 Ok(false) => return Ok(InputEvent::Timeout),
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                    return Ok(InputEvent::CtrlC);
+                }
                 Err(e) => return Err(e.into()),
             }
         }
 
-        let n = self.input.read(&mut self.buffer)?;
+        let n = loop {
+            match self.input.read(&mut self.buffer) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
+                    if brush_core::tasks::is_interrupted() {
+                        return Ok(InputEvent::CtrlC);
+                    }
+                }
+                result => break result?,
+            }
+        };
         if n == 0 {
             return Ok(InputEvent::Eof);
         }

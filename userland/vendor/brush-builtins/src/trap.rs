@@ -93,6 +93,9 @@ impl TrapCommand {
         signal: TrapSignal,
     ) {
         context.shell.traps_mut().remove_handlers(signal);
+        if signal == TrapSignal::Exit && !context.shell.is_subshell() {
+            brush_core::tasks::set_exit_trap(false);
+        }
         if let TrapSignal::Signal(signal) = signal
             && !context.shell.is_subshell()
         {
@@ -112,6 +115,9 @@ impl TrapCommand {
         let source_info = context.shell.call_stack().current_pos_as_source_info();
 
         for signal in signals {
+            if signal == TrapSignal::Exit && !context.shell.is_subshell() {
+                brush_core::tasks::set_exit_trap(!handler.is_empty());
+            }
             if let TrapSignal::Signal(signal) = signal
                 && !context.shell.is_subshell()
             {

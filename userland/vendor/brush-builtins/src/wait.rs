@@ -41,7 +41,6 @@ impl builtins::Command for WaitCommand {
             signal = brush_core::Shell::<SE>::trapped_signal(traps) => {
                 Ok(ExecutionResult::new(u8::try_from(128 + signal).unwrap_or(u8::MAX)))
             }
-            _ = tokio::signal::ctrl_c() => Ok(ExecutionExitCode::Interrupted.into()),
         }
     }
 }

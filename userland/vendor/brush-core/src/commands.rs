@@ -649,6 +649,12 @@ pub(crate) fn execute_external_command(
         }
     }
 
+    // Keys that end the foreground must not end what runs behind it, where no group of its own
+    // keeps them away.
+    if context.shell.control.is_some() && !context.shell.options().enable_job_control {
+        cmd.ignore_keyboard_signals();
+    }
+
     // When tracing is enabled, report.
     tracing::debug!(
         target: trace_categories::COMMANDS,

@@ -636,6 +636,11 @@ async fn wait_for_pipeline_processes_and_update_status(
         let wait_result = if !stopped_children.is_empty() {
             child.poll().await?
         } else {
+            // Meanwhile the command decides what becomes of SIGINT.
+            let _waiting = (pid.is_some()
+                && shell.control.is_none()
+                && !shell.options().interactive)
+                .then(crate::tasks::Waiting::begin);
             child.wait().await?
         };
 

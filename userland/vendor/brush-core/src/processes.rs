@@ -49,27 +49,13 @@ impl ChildProcess {
         let mut sigtstp = sys::signal::tstp_signal_listener()?;
         #[allow(unused_mut, reason = "only mutated on some platforms")]
         let mut sigchld = sys::signal::chld_signal_listener()?;
-        #[allow(unused_mut, reason = "only mutated on some platforms")]
-        let mut sigint = sys::signal::int_signal_listener()?;
-        let mut interrupted = false;
-
         #[allow(clippy::ignored_unit_patterns)]
         loop {
             tokio::select! {
                 output = &mut self.exec_future => {
                     let output = output?;
                     if sys::signal::was_interrupted(output.status) {
-                        // What ended the child may be on its way to the shell still.
-                        for _ in 0..10 {
-                            if interrupted {
-                                break;
-                            }
-                            std::thread::sleep(std::time::Duration::from_millis(2));
-                            interrupted = sigint.recv().now_or_never().is_some();
-                        }
-                        if interrupted {
-                            crate::tasks::note_shared_interrupt();
-                        }
+                        crate::tasks::note_interrupted_child();
                     }
                     break Ok(ProcessWaitResult::Completed(output))
                 },
@@ -82,12 +68,6 @@ impl ChildProcess {
                     {
                         break Ok(ProcessWaitResult::Stopped);
                     }
-                },
-                _ = sigint.recv() => {
-                    // SIGINT got thrown. Handle it and continue looping. The child should
-                    // have received it as well, and either handled it or ended up getting
-                    // terminated (in which case we'll see the child exit).
-                    interrupted = true;
                 },
             }
         }

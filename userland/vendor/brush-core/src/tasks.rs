@@ -3,7 +3,8 @@
 //! Such code runs on a thread of its own (from tokio's pool for blocking work), because its
 //! reads and writes block: the commands at the two ends of a pipe must both make progress.
 
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal};
@@ -17,25 +18,146 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 /// Asks all running shell code, other than background jobs, to unwind. Async-signal-safe.
 /// In force until [`take_interrupt`].
 pub fn request_interrupt() {
-    INTERRUPT.store(true, Ordering::Relaxed);
+    INTERRUPT.store(true, Ordering::SeqCst);
+    wake();
 }
 
 /// Ends the effect of [`request_interrupt`]; returns whether there was one.
 pub fn take_interrupt() -> bool {
-    INTERRUPT.swap(false, Ordering::Relaxed)
+    INTERRUPT.swap(false, Ordering::SeqCst)
+}
+
+/// Whether [`request_interrupt`] is in force.
+pub fn is_interrupted() -> bool {
+    INTERRUPT.load(Ordering::SeqCst)
+}
+
+/// Commands in the foreground that the shell is waiting for.
+static WAITING: AtomicU32 = AtomicU32::new(0);
+
+/// SIGINT came while [`WAITING`].
+static CAME_WHILE_WAITING: AtomicBool = AtomicBool::new(false);
+
+/// Whether the shell has an EXIT trap, which is to run before SIGINT ends it.
+static EXIT_TRAP: AtomicBool = AtomicBool::new(false);
+
+/// What SIGINT does to a shell that runs a script. The shell ends as a process without a handler
+/// would; but while it waits for a command, that command decides: an editor or a pager makes
+/// something else of the signal. Async-signal-safe.
+extern "C" fn on_interrupt(_: i32) {
+    if WAITING.load(Ordering::SeqCst) > 0 {
+        CAME_WHILE_WAITING.store(true, Ordering::SeqCst);
+    } else if EXIT_TRAP.load(Ordering::SeqCst) {
+        request_interrupt();
+    } else {
+        end_by_interrupt();
+    }
+}
+
+/// Ends the process as SIGINT ends one: whoever started the shell is to know that the user
+/// interrupted it. Async-signal-safe; within a handler for SIGINT it takes effect on return.
+pub fn end_by_interrupt() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default action runs no code of this process.
+    if unsafe { nix::sys::signal::sigaction(Signal::SIGINT, &default) }.is_ok() {
+        let _ = nix::sys::signal::raise(Signal::SIGINT);
+    }
+}
+
+/// Has SIGINT end a shell that is not interactive as it should; for the start, before any trap is
+/// set. A shell that was started with the signal ignored goes on ignoring it.
+pub fn end_on_interrupt() {
+    // Without SA_RESTART: a builtin that waits in a read is to hear of it.
+    let action = SigAction::new(
+        SigHandler::Handler(on_interrupt),
+        SaFlags::empty(),
+        SigSet::empty(),
+    );
+    // SAFETY: the handler is async-signal-safe.
+    let before = unsafe { nix::sys::signal::sigaction(Signal::SIGINT, &action) };
+    if let Ok(before) = before
+        && matches!(before.handler(), SigHandler::SigIgn)
+    {
+        // SAFETY: as it was.
+        let _ = unsafe { nix::sys::signal::sigaction(Signal::SIGINT, &before) };
+    }
+}
+
+/// Tells whether the main shell has an EXIT trap.
+pub fn set_exit_trap(present: bool) {
+    EXIT_TRAP.store(present, Ordering::SeqCst);
+}
+
+/// The shell waits for a command in the foreground, for as long as this lives.
+pub(crate) struct Waiting;
+
+impl Waiting {
+    pub(crate) fn begin() -> Self {
+        if WAITING.fetch_add(1, Ordering::SeqCst) == 0 {
+            CAME_WHILE_WAITING.store(false, Ordering::SeqCst);
+        }
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Set when SIGINT came to the shell and ended the command that it was waiting for.
 static SHARED_INTERRUPT: AtomicBool = AtomicBool::new(false);
 
-/// SIGINT came to the shell and ended the command that it was waiting for.
-pub(crate) fn note_shared_interrupt() {
-    SHARED_INTERRUPT.store(true, Ordering::Relaxed);
+/// SIGINT has ended a child: sees whether it came to the shell too. It may be on its way still, as
+/// a terminal sends it to one process after the other.
+pub(crate) fn note_interrupted_child() {
+    for _ in 0..10 {
+        if WAITING.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        if CAME_WHILE_WAITING.load(Ordering::SeqCst) {
+            SHARED_INTERRUPT.store(true, Ordering::SeqCst);
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
-/// Whether [`note_shared_interrupt`] was called since this was last asked.
+/// Whether SIGINT came to the shell and to the command it was waiting for, since this was last
+/// asked.
 pub(crate) fn take_shared_interrupt() -> bool {
-    SHARED_INTERRUPT.swap(false, Ordering::Relaxed)
+    SHARED_INTERRUPT.swap(false, Ordering::SeqCst)
+}
+
+/// An eventfd that signal handlers write to, so that who waits for something else wakes up; -1
+/// until someone does.
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+/// Async-signal-safe.
+fn wake() {
+    let fd = WAKE.load(Ordering::SeqCst);
+    if fd >= 0 {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the bytes live across the call; the descriptor is never closed.
+        let _ = unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+    }
+}
+
+/// A descriptor of its own for the eventfd behind [`WAKE`].
+fn wake_descriptor() -> std::io::Result<OwnedFd> {
+    static MADE: Mutex<()> = Mutex::new(());
+    let _made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if WAKE.load(Ordering::SeqCst) < 0 {
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        WAKE.store(fd, Ordering::SeqCst);
+    }
+    // SAFETY: the descriptor is never closed.
+    unsafe { BorrowedFd::borrow_raw(WAKE.load(Ordering::SeqCst)) }.try_clone_to_owned()
 }
 
 /// Ids of background jobs that are no processes start here: above any process id of Linux
@@ -108,7 +230,8 @@ static ORIGINAL: Mutex<Vec<(Signal, SigAction)>> = Mutex::new(Vec::new());
 extern "C" fn note_signal(number: i32) {
     // Numbers of signals that can be trapped are below 32.
     if let Some(bit) = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n)) {
-        PENDING.fetch_or(bit, Ordering::Relaxed);
+        PENDING.fetch_or(bit, Ordering::SeqCst);
+        wake();
     }
 }
 
@@ -125,6 +248,14 @@ pub fn watch_signal(signal: Signal, ignore: bool) -> Result<(), error::Error> {
     let before = unsafe { nix::sys::signal::sigaction(signal, &action) }?;
     let mut original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
     if !original.iter().any(|(s, _)| *s == signal) {
+        // What whoever started the shell had ignored (`nohup`) stays ignored. SIGPIPE is ignored
+        // by the runtime, and the job-control signals by an interactive shell itself.
+        let own = [Signal::SIGPIPE, Signal::SIGTTOU, Signal::SIGTTIN, Signal::SIGTSTP];
+        if matches!(before.handler(), SigHandler::SigIgn) && !own.contains(&signal) {
+            // SAFETY: as it was.
+            unsafe { nix::sys::signal::sigaction(signal, &before) }?;
+            return Ok(());
+        }
         original.push((signal, before));
     }
     Ok(())
@@ -143,10 +274,10 @@ pub fn unwatch_signal(signal: Signal) -> Result<(), error::Error> {
 
 /// The pending signals; none are pending afterwards.
 fn take_pending() -> Vec<Signal> {
-    if PENDING.load(Ordering::Relaxed) == 0 {
+    if PENDING.load(Ordering::SeqCst) == 0 {
         return Vec::new();
     }
-    let bits = PENDING.swap(0, Ordering::Relaxed);
+    let bits = PENDING.swap(0, Ordering::SeqCst);
     Signal::iterator()
         .filter(|signal| bits & (1 << (*signal as i32)) != 0)
         .collect()
@@ -174,22 +305,35 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
         None
     }
 
-    /// Completes when a signal that has a trap arrives, with the signal's number.
-    pub async fn trapped_signal(traps: Vec<Signal>) -> i32 {
-        let mut waits = Vec::new();
-        for signal in traps {
-            let kind = tokio::signal::unix::SignalKind::from_raw(signal as i32);
-            if let Ok(mut listener) = tokio::signal::unix::signal(kind) {
-                waits.push(Box::pin(async move {
-                    listener.recv().await;
-                    signal as i32
-                }));
+    /// Completes when one of `signals`, which have traps, arrives, or when the running code is to
+    /// unwind; with the signal's number.
+    pub async fn trapped_signal(signals: Vec<Signal>) -> i32 {
+        let wanted = signals.iter().fold(0u64, |bits, s| bits | 1 << (*s as i32));
+        let Ok(events) = wake_descriptor() else {
+            return std::future::pending().await;
+        };
+        // SAFETY: an `OwnedFd` stays open, and the same, for as long as it lives.
+        let Ok(events) = (unsafe { tokio::io::unix::AsyncFd::register(events) }) else {
+            return std::future::pending().await;
+        };
+        loop {
+            if is_interrupted() {
+                return Signal::SIGINT as i32;
             }
+            let arrived = PENDING.load(Ordering::SeqCst) & wanted;
+            if arrived != 0 {
+                return i32::try_from(arrived.trailing_zeros()).unwrap_or_default();
+            }
+            let Ok(mut ready) = events.readable().await else {
+                return std::future::pending().await;
+            };
+            let mut count = 0u64.to_ne_bytes();
+            // SAFETY: the buffer is as long as said, and lives across the call.
+            let _ = unsafe {
+                libc::read(events.as_raw_fd(), count.as_mut_ptr().cast(), count.len())
+            };
+            ready.clear_ready();
         }
-        if waits.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        futures::future::select_all(waits).await.0
     }
 
     /// The signals that have a trap, other than to be ignored.
@@ -214,7 +358,7 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
     pub(crate) fn interruption(&self) -> Option<ExecutionResult> {
         let signal = match &self.control {
             Some(control) => control.signal.load(Ordering::Relaxed),
-            None if INTERRUPT.load(Ordering::Relaxed) => sys::signal::Signal::SIGINT as i32,
+            None if is_interrupted() => sys::signal::Signal::SIGINT as i32,
             None => 0,
         };
         if signal == 0 {

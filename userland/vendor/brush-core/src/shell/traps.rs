@@ -11,8 +11,17 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         let _ = self.run_pending_traps(&params).await;
 
         if self.traps.handles(TrapSignal::Exit) {
-            self.invoke_trap_handler(TrapSignal::Exit, &self.default_exec_params())
-                .await?;
+            // The trap's own commands run, also where SIGINT ends the shell; the next one ends
+            // the trap.
+            crate::tasks::set_exit_trap(false);
+            let interrupted = crate::tasks::take_interrupt();
+            let result = self
+                .invoke_trap_handler(TrapSignal::Exit, &self.default_exec_params())
+                .await;
+            if interrupted {
+                crate::tasks::request_interrupt();
+            }
+            result?;
         }
 
         Ok(())

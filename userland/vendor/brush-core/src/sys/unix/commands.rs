@@ -50,6 +50,8 @@ pub trait CommandFgControlExt {
     fn take_foreground(&mut self);
     /// Arranges for the command to become a session leader when it is executed.
     fn lead_session(&mut self);
+    /// Arranges for the command to start with SIGINT and SIGQUIT ignored.
+    fn ignore_keyboard_signals(&mut self);
 }
 
 impl CommandFgControlExt for std::process::Command {
@@ -72,12 +74,28 @@ impl CommandFgControlExt for std::process::Command {
             self.pre_exec(pre_exec_lead_session);
         }
     }
+
+    fn ignore_keyboard_signals(&mut self) {
+        // SAFETY: the function only makes system calls.
+        unsafe {
+            self.pre_exec(pre_exec_ignore_keyboard_signals);
+        }
+    }
 }
 
 fn pre_exec_take_foreground() -> Result<(), std::io::Error> {
     use crate::sys;
 
     sys::terminal::move_self_to_foreground()?;
+    Ok(())
+}
+
+fn pre_exec_ignore_keyboard_signals() -> Result<(), std::io::Error> {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    for key in [Signal::SIGINT, Signal::SIGQUIT] {
+        // SAFETY: to ignore a signal runs no code.
+        unsafe { signal(key, SigHandler::SigIgn) }?;
+    }
     Ok(())
 }
 

@@ -83,6 +83,10 @@ fn poll_fd_for_input(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> std::io::
                     revents.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
                 );
             }
+            // Whoever reads then hears of the interrupt.
+            Err(nix::errno::Errno::EINTR) if crate::tasks::is_interrupted() => {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
             Err(nix::errno::Errno::EINTR) => (), // Retry on signal with recalculated timeout.
             Err(e) => return Err(std::io::Error::from_raw_os_error(e as i32)),
         }

@@ -53,11 +53,6 @@ pub(crate) fn chld_signal_listener() -> Result<tokio::signal::unix::Signal, erro
     Ok(signal)
 }
 
-pub(crate) fn int_signal_listener() -> Result<tokio::signal::unix::Signal, error::Error> {
-    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())?;
-    Ok(signal)
-}
-
 /// Whether SIGINT ended a process.
 pub(crate) fn was_interrupted(status: std::process::ExitStatus) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
