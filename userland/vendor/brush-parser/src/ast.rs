@@ -437,6 +437,8 @@ pub enum CompoundCommand {
     Subshell(SubshellCommand),
     /// A for clause, which loops over a set of values.
     ForClause(ForClauseCommand),
+    /// A select clause, which asks the user for one of a set of values.
+    SelectClause(ForClauseCommand),
     /// A case clause, which selects a command based on a value and a set of
     /// pattern-based filters.
     CaseClause(CaseClauseCommand),
@@ -459,7 +461,7 @@ impl SourceLocation for CompoundCommand {
             Self::ArithmeticForClause(a) => a.location(),
             Self::BraceGroup(b) => b.location(),
             Self::Subshell(s) => s.location(),
-            Self::ForClause(f) => f.location(),
+            Self::ForClause(f) | Self::SelectClause(f) => f.location(),
             Self::CaseClause(c) => c.location(),
             Self::IfClause(i) => i.location(),
             Self::WhileClause(w) => w.location(),
@@ -480,7 +482,14 @@ impl Display for CompoundCommand {
                 write!(f, "{brace_group_command}")
             }
             Self::Subshell(subshell_command) => write!(f, "{subshell_command}"),
-            Self::ForClause(for_clause_command) => write!(f, "{for_clause_command}"),
+            Self::ForClause(for_clause_command) => {
+                write!(f, "for ")?;
+                write!(f, "{for_clause_command}")
+            }
+            Self::SelectClause(select_clause_command) => {
+                write!(f, "select ")?;
+                write!(f, "{select_clause_command}")
+            }
             Self::CaseClause(case_clause_command) => {
                 write!(f, "{case_clause_command}")
             }
@@ -584,9 +593,10 @@ impl SourceLocation for ForClauseCommand {
 
 impl Display for ForClauseCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "for {} in ", self.variable_name)?;
+        write!(f, "{}", self.variable_name)?;
 
         if let Some(values) = &self.values {
+            write!(f, " in ")?;
             for (i, value) in values.iter().enumerate() {
                 if i > 0 {
                     write!(f, " ")?;
@@ -1510,6 +1520,9 @@ pub enum IoRedirect {
     HereString(Option<IoFd>, Word),
     /// Redirection of both standard output and standard error (with optional append).
     OutputAndError(Word, bool),
+    /// Redirection to a file with a descriptor that the shell chooses and stores in the named
+    /// variable, or that the variable names, when it is to be closed.
+    Variable(String, IoFileRedirectKind, IoFileRedirectTarget),
 }
 
 impl Node for IoRedirect {}
@@ -1529,7 +1542,26 @@ impl Display for IoRedirect {
                     write!(f, "{fd_num}")?;
                 }
 
-                write!(f, "{kind} {target}")?;
+                match (target, kind) {
+                    (IoFileRedirectTarget::Filename(_), _)
+                    | (IoFileRedirectTarget::ProcessSubstitution(..), _) => {
+                        write!(f, "{kind} {target}")?;
+                    }
+                    (_, IoFileRedirectKind::DuplicateOutput) if fd_num.is_none() => {
+                        write!(f, "1{kind}{target}")?;
+                    }
+                    (_, IoFileRedirectKind::DuplicateInput) if fd_num.is_none() => {
+                        write!(f, "0{kind}{target}")?;
+                    }
+                    _ => write!(f, "{kind}{target}")?,
+                }
+            }
+            Self::Variable(name, kind, target) => {
+                write!(f, "{{{name}}}{kind}")?;
+                if !matches!(target, IoFileRedirectTarget::Duplicate(_)) {
+                    write!(f, " ")?;
+                }
+                write!(f, "{target}")?;
             }
             Self::OutputAndError(target, append) => {
                 write!(f, "&>")?;

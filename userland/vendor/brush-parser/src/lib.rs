@@ -16,7 +16,6 @@ mod parser;
 mod source;
 mod tokenizer;
 
-
 pub use error::{
     BindingParseError, ParseError, ParseErrorLocation, TestCommandParseError, WordParseError,
 };

@@ -42,8 +42,9 @@ peg::parser! {
             ["!"] e:three_arg_expr() { ast::TestExpr::Not(Box::from(e)) }
 
         rule expression() -> ast::TestExpr = precedence! {
-            left:(@) ["-a"] right:@ { ast::TestExpr::And(Box::from(left), Box::from(right)) }
             left:(@) ["-o"] right:@ { ast::TestExpr::Or(Box::from(left), Box::from(right)) }
+            --
+            left:(@) ["-a"] right:@ { ast::TestExpr::And(Box::from(left), Box::from(right)) }
             --
             ["("] e:expression() [")"] { ast::TestExpr::Parenthesized(Box::from(e)) }
             --

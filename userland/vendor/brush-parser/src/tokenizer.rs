@@ -532,6 +532,99 @@ pub fn uncached_tokenize_str(
     Ok(tokens)
 }
 
+/// Follows `case` commands through the text of a command substitution.
+#[derive(Default)]
+struct CaseTracker {
+    /// The `case` commands that are open: the depth of parentheses that each is at, and the part
+    /// of it that comes next.
+    open: Vec<(u32, CasePart)>,
+    /// Whether the last token leaves a place where no command can start.
+    in_command: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum CasePart {
+    Subject,
+    In,
+    Pattern,
+    Body,
+}
+
+impl CaseTracker {
+    /// Notes a token, at the given depth of parentheses. Returns whether it is the opening
+    /// parenthesis of a pattern.
+    fn note(&mut self, token: &Token, depth: u32) -> bool {
+        let part = self.open.last_mut().filter(|(at, _)| *at == depth);
+        let text = match token {
+            Token::Operator(operator, _) => {
+                self.in_command = operator.contains(['<', '>']);
+                if let Some((_, part)) = part {
+                    match operator.as_str() {
+                        ";;" | ";&" | ";;&" => *part = CasePart::Pattern,
+                        "(" => return *part == CasePart::Pattern,
+                        _ => (),
+                    }
+                }
+                return false;
+            }
+            Token::Word(word, _) => word.trim_start_matches(is_blank),
+        };
+        if text.is_empty() {
+            return false;
+        }
+        match part {
+            Some((_, part @ CasePart::Subject)) => *part = CasePart::In,
+            Some((_, part @ CasePart::In)) => *part = CasePart::Pattern,
+            Some((_, CasePart::Pattern)) if text == "esac" => {
+                self.open.pop();
+                self.in_command = true;
+            }
+            Some((_, CasePart::Pattern)) => (),
+            _ if self.in_command => (),
+            _ if text == "case" => self.open.push((depth, CasePart::Subject)),
+            Some(_) if text == "esac" => {
+                self.open.pop();
+                self.in_command = true;
+            }
+            _ => {
+                self.in_command = !matches!(
+                    text,
+                    "then" | "do" | "else" | "elif" | "if" | "while" | "until" | "!" | "{" | "time"
+                );
+            }
+        }
+        false
+    }
+
+    /// Whether a closing parenthesis at the given depth ends a pattern; the commands for it follow.
+    fn end_pattern(&mut self, depth: u32) -> bool {
+        match self.open.last_mut() {
+            Some((at, part @ CasePart::Pattern)) if *at == depth => {
+                *part = CasePart::Body;
+                self.in_command = false;
+                true
+            }
+            _ => {
+                self.in_command = true;
+                false
+            }
+        }
+    }
+}
+
+/// The number of bytes at the start of `text`, which follows `$(`, that are the command; `None` if
+/// it does not end.
+pub(crate) fn command_substitution_length(text: &str, options: &TokenizerOptions) -> Option<usize> {
+    let mut reader = text.as_bytes();
+    let mut tokenizer = Tokenizer::new(&mut reader, options);
+    let mut state = TokenParseState::new(&tokenizer.cross_state.cursor);
+    tokenizer
+        .consume_nested_construct(&mut state, ')', "(", 1)
+        .ok()?;
+    let chars = tokenizer.cross_state.cursor.index.checked_sub(1)?;
+    text.char_indices().nth(chars).map(|(at, _)| at)
+}
+
 impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
     pub fn new(reader: &'a mut R, options: &TokenizerOptions) -> Self {
         Tokenizer {
@@ -614,6 +707,9 @@ impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
     ) -> Result<(), TokenizerError> {
         let mut pending_here_doc_tokens = vec![];
         let mut drain_here_doc_tokens = false;
+        // Parentheses of `case` patterns have no partner.
+        let mut cases = CaseTracker::default();
+        let tracks_cases = terminating_char == ')' && !self.cross_state.arithmetic_expansion;
 
         loop {
             let cur_token = if drain_here_doc_tokens && !pending_here_doc_tokens.is_empty() {
@@ -647,7 +743,9 @@ impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
             if let Some(cur_token_value) = cur_token.token {
                 state.append_str(cur_token_value.to_str());
 
-                if matches!(cur_token_value, Token::Operator(o, _) if o == nesting_open) {
+                if tracks_cases && cases.note(&cur_token_value, nesting_count) {
+                    // The optional parenthesis before a pattern.
+                } else if matches!(cur_token_value, Token::Operator(o, _) if o == nesting_open) {
                     nesting_count += 1;
                 }
             }
@@ -657,6 +755,11 @@ impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
                     state.append_char('\n');
                 }
                 TokenEndReason::NonNewLineBlank => state.append_char(' '),
+                TokenEndReason::SpecifiedTerminatingChar
+                    if tracks_cases && cases.end_pattern(nesting_count) =>
+                {
+                    state.append_char(self.next_char()?.unwrap());
+                }
                 TokenEndReason::SpecifiedTerminatingChar => {
                     nesting_count -= 1;
                     if nesting_count == 0 {
@@ -976,7 +1079,7 @@ impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
                                 } else {
                                     let cur_token = self.next_token_until(
                                         Some('}'),
-                                        false, /* include space? */
+                                        true, /* include space? */
                                     )?;
 
                                     // See if this is a here-document-related token we need to hold
@@ -1144,10 +1247,18 @@ impl<'a, R: ?Sized + std::io::BufRead> Tokenizer<'a, R> {
             // we'd be wrong.
             else if !state.token_is_operator
                 && (state.started_token() || matches!(terminating_char, Some('}')))
+                // In a command substitution, blanks are kept as part of the next token.
+                && !(c == '#'
+                    && terminating_char == Some(')')
+                    && !self.cross_state.arithmetic_expansion
+                    && state.unquoted()
+                    && state.current_token().chars().all(is_blank))
             {
                 self.consume_char()?;
                 state.append_char(c);
-            } else if c == '#' {
+            } else if c == '#'
+                && (!state.started_token() || state.current_token().chars().all(is_blank))
+            {
                 // Consume the '#'.
                 self.consume_char()?;
 

@@ -504,6 +504,8 @@ pub enum BraceExpressionMember {
         end: i64,
         /// Increment value.
         increment: i64,
+        /// Characters to which numbers are padded with zeros.
+        width: usize,
     },
     /// An inclusive character sequence.
     CharSequence {
@@ -697,16 +699,25 @@ peg::parser! {
 
         pub(crate) rule brace_sequence_expr() -> BraceExpressionMember =
             start:number() ".." end:number() increment:(".." n:number() { n })? {
-                BraceExpressionMember::NumberSequence { start, end, increment: increment.unwrap_or(1) }
+                let width = match (start.1, end.1) {
+                    (0, 0) => 0,
+                    (a, b) => a.max(b),
+                };
+                BraceExpressionMember::NumberSequence { start: start.0, end: end.0, increment: increment.map_or(1, |(n, _)| n), width }
             } /
             start:character() ".." end:character() increment:(".." n:number() { n })? {
-                BraceExpressionMember::CharSequence { start, end, increment: increment.unwrap_or(1) }
+                BraceExpressionMember::CharSequence { start, end, increment: increment.map_or(1, |(n, _)| n) }
             }
 
-        rule number() -> i64 = sign:number_sign()? n:$(['0'..='9']+) {
-            let sign = sign.unwrap_or(1);
-            let num: i64 = n.parse().unwrap();
-            num * sign
+        // With the width to which a number that starts with zeros asks all to be padded, or 0.
+        rule number() -> (i64, usize) = sign:number_sign()? n:$(['0'..='9']+) {?
+            let num: i64 = n.parse().or(Err("number"))?;
+            let width = if n.len() > 1 && n.starts_with('0') {
+                n.len() + usize::from(sign == Some(-1))
+            } else {
+                0
+            };
+            Ok((num * sign.unwrap_or(1), width))
         }
 
         rule number_sign() -> i64 =
@@ -869,13 +880,14 @@ peg::parser! {
             command_substitution() /
             parameter_expansion() /
             heredoc_escape_sequence() /
+            "\\\n" { WordPiece::Text(String::new()) } /
             heredoc_literal_text()
 
         rule heredoc_escape_sequence() -> WordPiece =
             s:$("\\" ['$' | '`' | '\\']) { WordPiece::EscapeSequence(s.to_owned()) }
 
         rule heredoc_literal_text() -> WordPiece =
-            s:$((!heredoc_escape_sequence() !dollar_sign_word_piece() [^'`'])+) {
+            s:$((!heredoc_escape_sequence() !"\\\n" !dollar_sign_word_piece() [^'`'])+) {
                 WordPiece::Text(s.to_owned())
             }
 
@@ -906,9 +918,9 @@ peg::parser! {
         rule tilde_expression() -> TildeExpr =
             &tilde_terminator() { TildeExpr::Home } /
             "+" &tilde_terminator() { TildeExpr::WorkingDir } /
-            plus:("+"?) n:$(['0'..='9']*) &tilde_terminator() { TildeExpr::NthDirFromTopOfDirStack { n: n.parse().unwrap(), plus_used: plus.is_some() } } /
+            plus:("+"?) n:$(['0'..='9']*) &tilde_terminator() {? Ok(TildeExpr::NthDirFromTopOfDirStack { n: n.parse().or(Err("number"))?, plus_used: plus.is_some() }) } /
             "-" &tilde_terminator() { TildeExpr::OldWorkingDir } /
-            "-" n:$(['0'..='9']*) &tilde_terminator() { TildeExpr::NthDirFromBottomOfDirStack { n: n.parse().unwrap() } } /
+            "-" n:$(['0'..='9']*) &tilde_terminator() {? Ok(TildeExpr::NthDirFromBottomOfDirStack { n: n.parse().or(Err("number"))? }) } /
             user:$(portable_filename_char()*) &tilde_terminator() { TildeExpr::UserHome(user.to_owned()) }
 
         rule tilde_terminator() = ['/' | ':' | ';' | '}'] / ![_]
@@ -924,11 +936,14 @@ peg::parser! {
             "$" parameter:unbraced_parameter() {
                 WordPiece::ParameterExpansion(ParameterExpr::Parameter { parameter, indirect: false })
             } /
-            "$" !['\''] {
+            "$" !['\'' | '{'] {
                 WordPiece::Text("$".to_owned())
             }
 
         rule parameter_expression() -> ParameterExpr =
+            "#" parameter:parameter() &"}" {
+                ParameterExpr::ParameterLength { parameter, indirect: false }
+            } /
             indirect:parameter_indirection() parameter:parameter() test_type:parameter_test_type() "-" default_value:parameter_expression_word()? {
                 ParameterExpr::UseDefaultValues { parameter, indirect, test_type, default_value }
             } /
@@ -996,7 +1011,7 @@ peg::parser! {
             indirect:parameter_indirection() parameter:parameter() "/%" pattern:parameter_search_pattern() replacement:parameter_replacement_str()? {
                 ParameterExpr::ReplaceSubstring { parameter, indirect, pattern, replacement, match_kind: SubstringMatchKind::Suffix }
             } /
-            indirect:parameter_indirection() parameter:parameter() "//" pattern:parameter_search_pattern() replacement:parameter_replacement_str()? {
+            indirect:parameter_indirection() parameter:parameter() "//" pattern:parameter_search_pattern_after_slashes() replacement:parameter_replacement_str()? {
                 ParameterExpr::ReplaceSubstring { parameter, indirect, pattern, replacement, match_kind: SubstringMatchKind::Anywhere }
             } /
             indirect:parameter_indirection() parameter:parameter() "/" pattern:parameter_search_pattern() replacement:parameter_replacement_str()? {
@@ -1071,19 +1086,23 @@ peg::parser! {
             "`" c:backquoted_command() "`" { WordPiece::BackquotedCommandSubstitution(c) }
 
         pub(crate) rule command() -> &'input str =
-            $(command_piece()*)
+            $(command_text())
 
-        pub(crate) rule command_piece() -> () =
-            word_piece(<[')']>, true /*in_command*/) {} /
-            ([' ' | '\t'])+ {} /
-            ['\'' | '`'] {}
+        // What belongs to a command is for the tokenizer to say.
+        rule command_text() = #{|input, pos| {
+            match crate::tokenizer::command_substitution_length(&input[pos..], &parser_options.tokenizer_options()) {
+                Some(length) => peg::RuleResult::Matched(pos + length, ()),
+                None => peg::RuleResult::Failed,
+            }
+        }}
 
         rule backquoted_command() -> String =
             chars:(backquoted_char()*) { chars.into_iter().collect() }
 
         rule backquoted_char() -> &'input str =
             "\\`" { "`" } /
-            "\\\\" { "\\\\" } /
+            "\\\\" { "\\" } /
+            "\\$" { "$" } /
             s:$([^'`']) { s }
 
         rule arithmetic_expansion() -> WordPiece =
@@ -1100,6 +1119,10 @@ peg::parser! {
 
         rule parameter_replacement_str() -> String =
             "/" s:$(word(<['}']>)) { s.to_owned() }
+
+        // Which may start with one more.
+        rule parameter_search_pattern_after_slashes() -> String =
+            s:$("/"? word(<['}' | '/']>)) { s.to_owned() }
 
         rule parameter_search_pattern() -> String =
             s:$(word(<['}' | '/']>)) { s.to_owned() }

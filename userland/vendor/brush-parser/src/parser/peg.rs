@@ -104,6 +104,7 @@ peg::parser! {
             b:brace_group() { ast::CompoundCommand::BraceGroup(b) } /
             s:subshell() { ast::CompoundCommand::Subshell(s) } /
             f:for_clause() { ast::CompoundCommand::ForClause(f) } /
+            non_posix_extensions_enabled() s:select_clause() { ast::CompoundCommand::SelectClause(s) } /
             c:case_clause() { ast::CompoundCommand::CaseClause(c) } /
             i:if_clause() { ast::CompoundCommand::IfClause(i) } /
             w:while_clause() { ast::CompoundCommand::WhileClause(w) } /
@@ -112,12 +113,22 @@ peg::parser! {
             expected!("compound command")
 
         pub(crate) rule arithmetic_command() -> ast::ArithmeticCommand =
-            start:specific_operator("(") specific_operator("(") expr:arithmetic_expression() specific_operator(")") end:specific_operator(")") {
+            start:double_open_paren() expr:arithmetic_expression() specific_operator(")") end:specific_operator(")") {
                 let loc = SourceSpan::within(
                     start.location(),
                     end.location()
                 );
                 ast::ArithmeticCommand { expr, loc }
+            }
+
+        // Two subshells, one in the other, have a blank between them.
+        rule double_open_paren() -> &'input Token =
+            first:specific_operator("(") second:specific_operator("(") {?
+                if locations_are_contiguous(first.location(), second.location()) {
+                    Ok(first)
+                } else {
+                    Err("((")
+                }
             }
 
         pub(crate) rule arithmetic_expression() -> ast::UnexpandedArithmeticExpr =
@@ -135,7 +146,8 @@ peg::parser! {
         // TODO(arithmetic): evaluate arithmetic end; the semicolon is used in arithmetic for loops.
         rule arithmetic_end() -> () =
             specific_operator(")") specific_operator(")") {} /
-            specific_operator(";") {}
+            specific_operator(";") {} /
+            specific_operator(";;") {}
 
         rule subshell() -> ast::SubshellCommand =
             start:specific_operator("(") list:compound_list() end:specific_operator(")") {
@@ -170,7 +182,7 @@ peg::parser! {
                 let start = s.location();
                 let end = &d.loc;
                 let loc = SourceSpan::within(start, end);
-                ast::ForClauseCommand { variable_name: n.to_owned(), values: w, body: d, loc }
+                ast::ForClauseCommand { variable_name: n.to_owned(), values: Some(w.unwrap_or_default()), body: d, loc }
             } /
             s:specific_word("for") n:name() sequential_sep()? d:do_group() {
                 let start = s.location();
@@ -182,9 +194,9 @@ peg::parser! {
         // N.B. The arithmetic for loop is a non-sh extension.
         rule arithmetic_for_clause() -> ast::ArithmeticForClauseCommand =
             s:specific_word("for")
-            specific_operator("(") specific_operator("(")
-                initializer:arithmetic_expression()? specific_operator(";")
-                condition:arithmetic_expression()? specific_operator(";")
+            double_open_paren()
+                initializer:arithmetic_expression()?
+                condition:arithmetic_for_condition()
                 updater:arithmetic_expression()?
             specific_operator(")") specific_operator(")")
             body:arithmetic_for_body() {
@@ -192,6 +204,22 @@ peg::parser! {
                 let end = &body.loc;
                 let loc = SourceSpan::within(start, end);
                 ast::ArithmeticForClauseCommand { initializer, condition, updater, body, loc }
+            }
+
+        // Without a condition the tokenizer takes the two semicolons for one operator.
+        rule arithmetic_for_condition() -> Option<ast::UnexpandedArithmeticExpr> =
+            specific_operator(";;") { None } /
+            specific_operator(";") condition:arithmetic_expression()? specific_operator(";") { condition }
+
+        // N.B. The select command is a non-sh extension.
+        rule select_clause() -> ast::ForClauseCommand =
+            s:specific_word("select") n:name() linebreak() _in() w:wordlist()? sequential_sep() d:do_group() {
+                let loc = SourceSpan::within(s.location(), &d.loc);
+                ast::ForClauseCommand { variable_name: n.to_owned(), values: Some(w.unwrap_or_default()), body: d, loc }
+            } /
+            s:specific_word("select") n:name() sequential_sep()? d:do_group() {
+                let loc = SourceSpan::within(s.location(), &d.loc);
+                ast::ForClauseCommand { variable_name: n.to_owned(), values: None, body: d, loc }
             }
 
         rule arithmetic_for_body() -> ast::DoGroupCommand =
@@ -311,7 +339,8 @@ peg::parser! {
             }
 
         pub(crate) rule case_item_ns() -> ast::CaseItem =
-            s:specific_operator("(")? p:pattern() specific_operator(")") c:compound_list() {
+            sp:case_patterns() specific_operator(")") c:compound_list() {
+                let (s, p) = sp;
                 let start = s.map(Token::location).or_else(|| p.first().and_then(|w| w.loc.as_ref()));
                 let end = c.location();
 
@@ -319,7 +348,8 @@ peg::parser! {
 
                 ast::CaseItem { patterns: p, cmd: Some(c), post_action: ast::CaseItemPostAction::ExitCase, loc }
             } /
-            s:specific_operator("(")? p:pattern() e:specific_operator(")") linebreak() {
+            sp:case_patterns() e:specific_operator(")") linebreak() {
+                let (s, p) = sp;
                 let start = s.map(Token::location).or_else(|| p.first().and_then(|w| w.loc.as_ref()));
                 let end = Some(e.location());
 
@@ -328,18 +358,25 @@ peg::parser! {
             }
 
         pub(crate) rule case_item() -> ast::CaseItem =
-            s:specific_operator("(")? p:pattern() specific_operator(")") linebreak() post_action:case_item_post_action() linebreak() {
+            sp:case_patterns() specific_operator(")") linebreak() post_action:case_item_post_action() linebreak() {
+                let (s, p) = sp;
                 let start = s.map(Token::location).or_else(|| p.first().and_then(|w| w.loc.as_ref()));
                 let end = Some(post_action.1);
                 let loc = maybe_location(start, end);
                 ast::CaseItem { patterns: p, cmd: None, post_action: post_action.0, loc }
             } /
-            s:specific_operator("(")? p:pattern() specific_operator(")") c:compound_list() post_action:case_item_post_action() linebreak() {
+            sp:case_patterns() specific_operator(")") c:compound_list() post_action:case_item_post_action() linebreak() {
+                let (s, p) = sp;
                 let start = s.map(Token::location).or_else(|| p.first().and_then(|w| w.loc.as_ref()));
                 let end = Some(post_action.1);
                 let loc = maybe_location(start, end);
                 ast::CaseItem { patterns: p, cmd: Some(c), post_action: post_action.0, loc }
             }
+
+        // Without a parenthesis before it, `esac` is the end and no pattern.
+        rule case_patterns() -> (Option<&'input Token>, Vec<ast::Word>) =
+            s:specific_operator("(") p:pattern() { (Some(s), p) } /
+            !specific_word("esac") p:pattern() { (None, p) }
 
         rule case_item_post_action() -> (ast::CaseItemPostAction, &'input SourceSpan)  =
             s:specific_operator(";;") {
@@ -524,6 +561,10 @@ peg::parser! {
 
         // N.B. here strings are extensions to the POSIX standard.
         rule io_redirect() -> ast::IoRedirect =
+            non_posix_extensions_enabled() name:io_variable() f:io_file() {
+                let (kind, target) = f;
+                ast::IoRedirect::Variable(name, kind, target)
+            } /
             n:io_number()? f:io_file() {
                     let (kind, target) = f;
                     ast::IoRedirect::File(n, kind, target)
@@ -686,8 +727,18 @@ peg::parser! {
         // need to make sure that there was no space between the number and the
         // redirection operator; unfortunately we don't have the space anymore
         // but we can infer it by looking at the tokens' locations.
+        rule io_variable() -> String =
+            [Token::Word(w, loc) if w.len() > 2 && w.starts_with('{') && w.ends_with('}')
+                && w.chars().skip(1).take(w.len() - 2).all(|c| c == '_' || c.is_ascii_alphanumeric())]
+            &([Token::Operator(o, redir_loc) if
+                    o.starts_with(['<', '>']) &&
+                    locations_are_contiguous(loc, redir_loc)]) {
+                w.trim_matches(['{', '}']).to_owned()
+            }
+
         rule io_number() -> ast::IoFd =
-            [Token::Word(w, num_loc) if w.chars().all(|c: char| c.is_ascii_digit())]
+            // (Nine digits fit.)
+            [Token::Word(w, num_loc) if w.len() < 10 && w.chars().all(|c: char| c.is_ascii_digit())]
             &([Token::Operator(o, redir_loc) if
                     o.starts_with(['<', '>']) &&
                     locations_are_contiguous(num_loc, redir_loc)]) {
