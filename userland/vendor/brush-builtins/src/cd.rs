@@ -28,6 +28,10 @@ pub(crate) struct CdCommand {
     /// By default it is the value of the HOME shell variable. If `TARGET_DIR` is "-", it is
     /// converted to $OLDPWD.
     target_dir: Option<PathBuf>,
+
+    /// More directories, which there must not be.
+    #[arg(hide = true)]
+    extra: Vec<PathBuf>,
 }
 
 impl builtins::Command for CdCommand {
@@ -42,6 +46,15 @@ impl builtins::Command for CdCommand {
             return error::unimp("cd -@");
         }
 
+        if !self.extra.is_empty() {
+            writeln!(
+                context.stderr(),
+                "{}: too many arguments",
+                context.command_name
+            )?;
+            return Ok(ExecutionResult::general_error());
+        }
+
         let mut should_print = false;
         let mut target_dir = if let Some(target_dir) = &self.target_dir {
             // `cd -', equivalent to `cd $OLDPWD'
@@ -50,19 +63,48 @@ impl builtins::Command for CdCommand {
                 if let Some(oldpwd) = context.shell.env_str("OLDPWD") {
                     PathBuf::from(oldpwd.to_string())
                 } else {
-                    writeln!(context.stderr(), "OLDPWD not set")?;
+                    writeln!(context.stderr(), "{}: OLDPWD not set", context.command_name)?;
                     return Ok(ExecutionResult::general_error());
                 }
+            } else if target_dir.as_os_str().is_empty() {
+                // Where the shell is.
+                return Ok(ExecutionResult::success());
             } else {
-                // TODO(cd): remove clone, and use temporary lifetime extension after rust 1.75
-                target_dir.clone()
+                // What does not start with a slash or a dot is looked for in CDPATH.
+                let named = target_dir.to_string_lossy();
+                let dirs = match named.starts_with('/')
+                    || named
+                        .split('/')
+                        .next()
+                        .is_some_and(|c| c == "." || c == "..")
+                {
+                    true => None,
+                    false => context.shell.env_str("CDPATH"),
+                };
+                let found = dirs.and_then(|dirs| {
+                    std::env::split_paths(dirs.as_ref())
+                        .map(|dir| {
+                            (
+                                !dir.as_os_str().is_empty(),
+                                context.shell.absolute_path(dir).join(target_dir),
+                            )
+                        })
+                        .find(|(_, candidate)| candidate.is_dir())
+                });
+                match found {
+                    Some((print, dir)) => {
+                        should_print = print;
+                        dir
+                    }
+                    None => target_dir.clone(),
+                }
             }
         // `cd' without arguments is equivalent to `cd $HOME'
         } else {
             if let Some(home_var) = context.shell.env_str("HOME") {
                 PathBuf::from(home_var.to_string())
             } else {
-                writeln!(context.stderr(), "HOME not set")?;
+                writeln!(context.stderr(), "{}: HOME not set", context.command_name)?;
                 return Ok(ExecutionResult::general_error());
             }
         };
@@ -78,10 +120,19 @@ impl builtins::Command for CdCommand {
                 return error::unimp("cd -e");
             }
 
-            target_dir = context.shell.absolute_path(target_dir).canonicalize()?;
+            match context.shell.absolute_path(&target_dir).canonicalize() {
+                Ok(physical) => target_dir = physical,
+                Err(e) => return report(&context, &target_dir, &error::io_text(&e)),
+            }
         }
 
-        context.shell.set_working_dir(&target_dir)?;
+        if let Err(e) = context.shell.set_working_dir(&target_dir) {
+            let why = match e.kind() {
+                brush_core::ErrorKind::NotADirectory(_) => "Not a directory".to_owned(),
+                _ => e.to_string(),
+            };
+            return report(&context, &target_dir, &why);
+        }
 
         // Bash compatibility
         // https://www.gnu.org/software/bash/manual/bash.html#index-cd
@@ -89,9 +140,27 @@ impl builtins::Command for CdCommand {
         // the directory change is successful, the absolute pathname of the new working
         // directory is written to the standard output.
         if should_print {
-            writeln!(context.stdout(), "{}", target_dir.display())?;
+            writeln!(
+                context.stdout(),
+                "{}",
+                context.shell.working_dir().display()
+            )?;
         }
 
         Ok(ExecutionResult::success())
     }
+}
+
+fn report(
+    context: &brush_core::ExecutionContext<'_, impl brush_core::ShellExtensions>,
+    dir: &std::path::Path,
+    why: &str,
+) -> Result<ExecutionResult, brush_core::Error> {
+    writeln!(
+        context.stderr(),
+        "{}: {}: {why}",
+        context.command_name,
+        dir.display()
+    )?;
+    Ok(ExecutionResult::general_error())
 }

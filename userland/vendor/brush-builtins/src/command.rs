@@ -42,30 +42,38 @@ impl builtins::Command for CommandCommand {
         // Silently exit if no command was provided.
         if let Some(command_name) = self.command() {
             if self.print_description || self.print_verbose_description {
-                if let Some(found_cmd) = Self::try_find_command(
-                    context.shell,
-                    command_name.as_str(),
-                    self.use_default_path,
-                ) {
+                let mut result = ExecutionResult::general_error();
+                for name in &self.command_and_args {
+                    let Some(found) =
+                        Self::try_find_command(context.shell, name, self.use_default_path)
+                    else {
+                        if self.print_verbose_description {
+                            writeln!(
+                                context.stderr(),
+                                "{}: {name}: not found",
+                                context.command_name
+                            )?;
+                        }
+                        continue;
+                    };
+                    result = ExecutionResult::success();
                     if self.print_description {
-                        writeln!(context.stdout(), "{found_cmd}")?;
-                    } else {
-                        match found_cmd {
-                            FoundCommand::Builtin(_name) => {
-                                writeln!(context.stdout(), "{command_name} is a shell builtin")?;
-                            }
-                            FoundCommand::External(path) => {
-                                writeln!(context.stdout(), "{command_name} is {path}")?;
-                            }
+                        writeln!(context.stdout(), "{found}")?;
+                        continue;
+                    }
+                    match found {
+                        FoundCommand::Alias(text) => {
+                            writeln!(context.stdout(), "{name} is aliased to `{text}'")?;
+                        }
+                        FoundCommand::Named(what, _) => {
+                            writeln!(context.stdout(), "{name} is a {what}")?;
+                        }
+                        FoundCommand::External(path) => {
+                            writeln!(context.stdout(), "{name} is {path}")?;
                         }
                     }
-                    Ok(ExecutionResult::success())
-                } else {
-                    if self.print_verbose_description {
-                        writeln!(context.stderr(), "command: {command_name}: not found")?;
-                    }
-                    Ok(ExecutionResult::general_error())
                 }
+                return Ok(result);
             } else {
                 self.execute_command(context, command_name, self.use_default_path)
                     .await
@@ -77,14 +85,17 @@ impl builtins::Command for CommandCommand {
 }
 
 enum FoundCommand {
-    Builtin(String),
+    Alias(String),
+    /// What the shell knows by a name: what it is, and the name.
+    Named(&'static str, String),
     External(String),
 }
 
 impl Display for FoundCommand {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Builtin(name) => write!(f, "{name}"),
+            Self::Alias(text) => write!(f, "alias {text}"),
+            Self::Named(_, name) => write!(f, "{name}"),
             Self::External(path) => write!(f, "{path}"),
         }
     }
@@ -107,10 +118,29 @@ impl CommandCommand {
                 None
             }
         } else {
+            if let Some(text) = shell.aliases().get(command_name) {
+                let text = brush_core::escape::force_quote(
+                    text,
+                    brush_core::escape::QuoteMode::SingleQuote,
+                );
+                return Some(FoundCommand::Alias(format!("{command_name}={text}")));
+            }
+            if shell.is_keyword(command_name) {
+                return Some(FoundCommand::Named(
+                    "shell keyword",
+                    command_name.to_owned(),
+                ));
+            }
+            if shell.funcs().get(command_name).is_some() {
+                return Some(FoundCommand::Named("function", command_name.to_owned()));
+            }
             if let Some(builtin_cmd) = shell.builtins().get(command_name)
                 && !builtin_cmd.disabled
             {
-                return Some(FoundCommand::Builtin(command_name.to_owned()));
+                return Some(FoundCommand::Named(
+                    "shell builtin",
+                    command_name.to_owned(),
+                ));
             }
 
             if use_default_path {

@@ -1,4 +1,5 @@
 use clap::Parser;
+use std::io::Write as _;
 
 use brush_core::{ExecutionControlFlow, ExecutionExitCode, ExecutionResult, builtins};
 
@@ -15,8 +16,17 @@ impl builtins::Command for ContinueCommand {
 
     async fn execute<SE: brush_core::ShellExtensions>(
         &self,
-        _context: brush_core::ExecutionContext<'_, SE>,
+        context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
+        if !context.shell.in_loop() {
+            writeln!(
+                context.stderr(),
+                "{}: only meaningful in a `for', `while', or `until' loop",
+                context.command_name
+            )?;
+            return Ok(ExecutionResult::success());
+        }
+
         // If specified, which_loop needs to be positive.
         if self.which_loop <= 0 {
             return Ok(ExecutionExitCode::InvalidUsage.into());

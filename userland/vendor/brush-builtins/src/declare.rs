@@ -274,6 +274,30 @@ impl DeclareCommand {
             return Ok(false);
         }
 
+        // An integer's value is an expression.
+        let is_integer = self.make_integer.to_bool().unwrap_or_else(|| {
+            let known = context.shell.env().get(name.as_str());
+            known.is_some_and(|(_, var)| var.is_treated_as_integer())
+        });
+        let initial_value = match initial_value {
+            Some(ShellValueLiteral::Scalar(text)) if is_integer => {
+                let parsed = brush_parser::arithmetic::parse(&text);
+                let value = match parsed {
+                    Ok(expression) => context.shell.eval_arithmetic(&expression)?,
+                    Err(_) => {
+                        writeln!(
+                            context.stderr(),
+                            "{}: {text}: syntax error in expression",
+                            context.command_name
+                        )?;
+                        return Ok(false);
+                    }
+                };
+                Some(ShellValueLiteral::Scalar(value.to_string()))
+            }
+            other => other,
+        };
+
         // Figure out where we should look.
         let lookup = if create_var_local {
             EnvironmentLookup::OnlyInCurrentLocal

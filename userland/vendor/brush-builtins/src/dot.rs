@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::PathBuf;
 
 use brush_core::builtins;
 use clap::Parser;
@@ -22,13 +22,18 @@ impl builtins::Command for DotCommand {
         context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
         // TODO(dot): Handle trap inheritance.
+        // A name without a slash is looked for in PATH, then here.
+        let mut path = PathBuf::from(&self.script_path);
+        if !self.script_path.contains('/') {
+            let dirs = context.shell.env_str("PATH").unwrap_or_default();
+            let found = std::env::split_paths(dirs.as_ref())
+                .map(|dir| context.shell.absolute_path(dir).join(&path))
+                .find(|candidate| candidate.is_file());
+            path = found.unwrap_or(path);
+        }
         context
             .shell
-            .source_script(
-                Path::new(&self.script_path),
-                self.script_args.iter(),
-                &context.params,
-            )
+            .source_script(path, self.script_args.iter(), &context.params)
             .await
     }
 }

@@ -1,7 +1,9 @@
 use clap::Parser;
 use std::{borrow::Cow, os::unix::process::CommandExt};
 
-use brush_core::{ErrorKind, ExecutionExitCode, ExecutionResult, builtins, commands};
+use std::io::Write as _;
+
+use brush_core::{ExecutionExitCode, ExecutionResult, builtins, commands};
 
 /// Exec the provided command.
 #[derive(Parser)]
@@ -64,9 +66,20 @@ impl builtins::Command for ExecCommand {
             argv0 = Cow::Owned(std::format!("-{argv0}"));
         }
 
+        // The shell's PATH decides, not the one that it was started with.
+        let program = match self.args[0].contains('/') {
+            true => None,
+            false => context
+                .shell
+                .find_first_executable_in_path_using_cache(&self.args[0]),
+        };
+        let program = program.map_or_else(
+            || self.args[0].clone(),
+            |path| path.to_string_lossy().into_owned(),
+        );
         let mut cmd = commands::compose_std_command(
             &context,
-            &self.args[0],
+            &program,
             argv0.as_str(),
             &self.args[1..],
             self.empty_environment,
@@ -74,10 +87,24 @@ impl builtins::Command for ExecCommand {
 
         let exec_error = cmd.exec();
 
-        if exec_error.kind() == std::io::ErrorKind::NotFound {
-            Ok(ExecutionExitCode::NotFound.into())
-        } else {
-            Err(ErrorKind::from(exec_error).into())
+        let not_found = exec_error.kind() == std::io::ErrorKind::NotFound;
+        let why = match not_found && !self.args[0].contains('/') {
+            true => "not found".to_owned(),
+            false => brush_core::error::io_text(&exec_error),
+        };
+        writeln!(
+            context.stderr(),
+            "{}: {}: {why}",
+            context.command_name,
+            self.args[0]
+        )?;
+        let mut result: ExecutionResult = match not_found {
+            true => ExecutionExitCode::NotFound.into(),
+            false => ExecutionExitCode::CannotExecute.into(),
+        };
+        if !context.shell.options().interactive {
+            result.next_control_flow = brush_core::ExecutionControlFlow::ExitShell;
         }
+        Ok(result)
     }
 }

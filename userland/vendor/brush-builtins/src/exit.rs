@@ -1,4 +1,5 @@
 use clap::Parser;
+use std::io::Write as _;
 
 use brush_core::{ExecutionControlFlow, ExecutionResult, builtins};
 
@@ -7,7 +8,7 @@ use brush_core::{ExecutionControlFlow, ExecutionResult, builtins};
 pub(crate) struct ExitCommand {
     /// The exit code to return.
     #[arg(allow_hyphen_values = true)]
-    code: Option<i64>,
+    code: Option<String>,
 }
 
 impl builtins::Command for ExitCommand {
@@ -17,11 +18,21 @@ impl builtins::Command for ExitCommand {
         &self,
         context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
-        #[expect(clippy::cast_sign_loss)]
-        let code_8bit = if let Some(code_32bit) = &self.code {
-            (code_32bit & 0xFF) as u8
-        } else {
-            context.shell.last_exit_status()
+        let code_8bit = match self
+            .code
+            .as_ref()
+            .map(|code| (code, code.trim().parse::<i64>()))
+        {
+            None => context.shell.default_exit_status(),
+            Some((_, Ok(code))) => (code & 0xFF) as u8,
+            Some((code, Err(_))) => {
+                writeln!(
+                    context.stderr(),
+                    "{}: {code}: numeric argument required",
+                    context.command_name
+                )?;
+                2
+            }
         };
 
         let mut result = ExecutionResult::new(code_8bit);

@@ -38,19 +38,39 @@ impl builtins::Command for JobsCommand {
         &self,
         context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
-        if self.also_show_pids {
-            return error::unimp("jobs -l");
-        }
         if self.list_changed_only {
             return error::unimp("jobs -n");
         }
 
-        if self.job_specs.is_empty() {
-            for job in &context.shell.jobs().jobs {
-                self.display_job(&context, job)?;
+        if !self.job_specs.is_empty() {
+            let mut result = ExecutionResult::success();
+            for spec in &self.job_specs {
+                let found = context.shell.jobs_mut().resolve_job_spec(spec);
+                let id = found.map(|job| job.id);
+                let jobs = &context.shell.jobs().jobs;
+                if let Some(job) = jobs.iter().find(|job| Some(job.id) == id) {
+                    self.display_job(&context, job)?;
+                } else {
+                    writeln!(
+                        context.stderr(),
+                        "{}: {spec}: no such job",
+                        context.command_name
+                    )?;
+                    result = ExecutionResult::general_error();
+                }
             }
-        } else {
-            return error::unimp("jobs with job specs");
+            return Ok(result);
+        }
+
+        for job in &context.shell.jobs().jobs {
+            self.display_job(&context, job)?;
+        }
+        for (line, pid) in &context.shell.jobs().inherited {
+            if !self.show_pids_only {
+                writeln!(context.stdout(), "{line}")?;
+            } else if let Some(pid) = pid {
+                writeln!(context.stdout(), "{pid}")?;
+            }
         }
 
         Ok(ExecutionResult::success())
@@ -71,9 +91,21 @@ impl JobsCommand {
         }
 
         if self.show_pids_only {
-            if let Some(pid) = job.representative_pid() {
+            if let Some(pid) = job.representative_pid().or(job.user_id()) {
                 writeln!(context.stdout(), "{pid}")?;
             }
+        } else if self.also_show_pids {
+            let line = job.to_string();
+            let pid = job.representative_pid().or(job.user_id());
+            // After the number and the mark of the current job.
+            let at = line.find(']').map_or(0, |at| at + 2).min(line.len());
+            let (start, rest) = line.split_at(at);
+            writeln!(
+                context.stdout(),
+                "{start} {} {}",
+                pid.unwrap_or_default(),
+                rest.trim_start()
+            )?;
         } else {
             writeln!(context.stdout(), "{job}")?;
         }

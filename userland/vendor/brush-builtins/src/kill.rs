@@ -92,7 +92,7 @@ impl builtins::Command for KillCommand {
                     "{}: {name}: invalid signal specification",
                     context.command_name
                 )?;
-                return Ok(ExecutionExitCode::InvalidUsage.into());
+                return Ok(ExecutionExitCode::GeneralError.into());
             }
         }
         if args.first().is_some_and(|a| a == "--") {

@@ -30,6 +30,8 @@ mod continue_;
 mod declare;
 #[cfg(feature = "builtin.dirs")]
 mod dirs;
+#[cfg(feature = "builtin.jobs")]
+mod disown;
 #[cfg(feature = "builtin.dot")]
 mod dot;
 #[cfg(feature = "builtin.echo")]

@@ -650,70 +650,44 @@ impl ReadCommand {
 /// * `line` - The input line to split
 /// * `max_fields` - Optional limit on number of fields (for `read var1 var2`)
 fn split_line_by_ifs(ifs: &str, line: &str, max_fields: Option<usize>) -> VecDeque<String> {
-    let ifs_chars: Vec<char> = ifs.chars().collect();
+    let chars: Vec<char> = line.chars().collect();
+    let is_delimiter = |c: char| ifs.contains(c);
+    let is_blank = |c: char| matches!(c, ' ' | '\t' | '\n') && is_delimiter(c);
+    let skip_blanks = |mut at: usize| {
+        while chars.get(at).is_some_and(|c| is_blank(*c)) {
+            at += 1;
+        }
+        at
+    };
+    // The field at `at`, and where the one after it starts: a delimiter is one character that is no
+    // blank, with the blanks around it, or blanks alone.
+    let field = |at: usize| {
+        let rest = &chars[at..];
+        let length = rest.iter().position(|c| is_delimiter(*c));
+        let end = at + length.unwrap_or(rest.len());
+        let mut next = skip_blanks(end);
+        if chars.get(next).is_some_and(|c| is_delimiter(*c)) {
+            next = skip_blanks(next + 1);
+        }
+        (chars[at..end].iter().collect::<String>(), next)
+    };
 
-    // Helper to check if a char is IFS whitespace (space, tab, or newline AND in IFS).
-    let is_ifs_whitespace =
-        |c: char| -> bool { (c == ' ' || c == '\t' || c == '\n') && ifs_chars.contains(&c) };
-
-    // Trim leading/trailing IFS whitespace from the input.
-    let trimmed_line = line.trim_matches(&is_ifs_whitespace);
-    if trimmed_line.is_empty() {
-        return VecDeque::new();
-    }
-
-    let max_fields = max_fields.unwrap_or(usize::MAX);
-
-    // State machine for splitting:
-    // - `consuming_whitespace_run`: Currently skipping consecutive IFS whitespace
-    // - `prev_was_non_ws_delim`: Previous char was a non-whitespace delimiter
-    // - `collecting_remainder`: We've hit max_fields, collect everything into last field
     let mut fields = VecDeque::new();
-    let mut current_field = String::new();
-    let mut consuming_whitespace_run = false;
-    let mut prev_was_non_ws_delim = false;
-    let mut collecting_remainder = false;
-
-    for c in trimmed_line.chars() {
-        // Skip consecutive IFS whitespace (they act as single delimiter).
-        if consuming_whitespace_run && is_ifs_whitespace(c) {
-            continue;
+    let mut at = skip_blanks(0);
+    while at < chars.len() {
+        let (text, next) = field(at);
+        // The last field takes all that is left, but not the delimiter of the last of several.
+        if Some(fields.len() + 1) == max_fields && next < chars.len() {
+            let end = chars
+                .iter()
+                .rposition(|c| !is_blank(*c))
+                .map_or(at, |last| last + 1);
+            fields.push_back(chars[at..end.max(at)].iter().collect());
+            break;
         }
-        consuming_whitespace_run = false;
-
-        let is_delimiter = ifs_chars.contains(&c);
-        let at_field_limit = fields.len() + 1 >= max_fields;
-
-        if !at_field_limit && is_delimiter {
-            // Normal case: delimiter ends current field, start new one.
-            fields.push_back(std::mem::take(&mut current_field));
-            consuming_whitespace_run = is_ifs_whitespace(c);
-            prev_was_non_ws_delim = !consuming_whitespace_run;
-        } else if at_field_limit && !collecting_remainder && is_delimiter {
-            // At field limit but haven't started last field content yet.
-            // Skip leading IFS whitespace for the final field.
-            if is_ifs_whitespace(c) {
-                consuming_whitespace_run = true;
-            } else {
-                // Non-whitespace delimiters at boundary: include in remainder.
-                // e.g., "x::y" with IFS=":" and 2 vars gives ["x", ":y"]
-                collecting_remainder = true;
-                current_field.push(c);
-            }
-        } else {
-            // Regular character: add to current field.
-            collecting_remainder = at_field_limit;
-            current_field.push(c);
-            prev_was_non_ws_delim = false;
-        }
+        fields.push_back(text);
+        at = next;
     }
-
-    // Finalize: push last field unless it's empty AND we ended with non-ws delimiter.
-    // e.g., "a,b,c," with IFS="," gives ["a", "b", "c"], not ["a", "b", "c", ""].
-    if !current_field.is_empty() || !prev_was_non_ws_delim {
-        fields.push_back(current_field);
-    }
-
     fields
 }
 

@@ -28,7 +28,7 @@ impl builtins::Command for ShiftCommand {
         let args = context.shell.current_shell_args_mut();
 
         if n > args.len() {
-            return Ok(ExecutionExitCode::InvalidUsage.into());
+            return Ok(ExecutionExitCode::GeneralError.into());
         }
 
         args.drain(0..n);

@@ -54,12 +54,23 @@ impl builtins::Command for TrapCommand {
             let handler = &self.args[0];
 
             let mut signal_types = vec![];
+            let mut result = ExecutionResult::success();
             for signal in &self.args[1..] {
-                signal_types.push(signal.parse()?);
+                match signal.parse() {
+                    Ok(signal) => signal_types.push(signal),
+                    Err(_) => {
+                        writeln!(
+                            context.stderr(),
+                            "{}: {signal}: invalid signal specification",
+                            context.command_name
+                        )?;
+                        result = ExecutionResult::general_error();
+                    }
+                }
             }
 
             Self::register_handler(&mut context, signal_types, handler.as_str());
-            Ok(ExecutionResult::success())
+            Ok(result)
         }
     }
 }
@@ -68,7 +79,21 @@ impl TrapCommand {
     fn display_all_handlers(
         context: &brush_core::ExecutionContext<'_, impl brush_core::ShellExtensions>,
     ) -> Result<(), brush_core::Error> {
-        for (signal, _) in context.shell.traps().iter_handlers() {
+        // In the order of their numbers, with EXIT the first.
+        let mut signals: Vec<_> = context
+            .shell
+            .traps()
+            .iter_handlers()
+            .map(|(s, _)| s)
+            .collect();
+        signals.sort_by_key(|signal| match signal {
+            TrapSignal::Exit => 0,
+            TrapSignal::Signal(signal) => *signal as i32,
+            TrapSignal::Debug => i32::MAX - 2,
+            TrapSignal::Err => i32::MAX - 1,
+            TrapSignal::Return => i32::MAX,
+        });
+        for signal in signals {
             Self::display_handlers_for(context, signal)?;
         }
         Ok(())
@@ -81,8 +106,11 @@ impl TrapCommand {
         if let Some(handler) = context.shell.traps().get_handler(signal_type) {
             writeln!(
                 context.stdout(),
-                "trap -- '{}' {signal_type}",
-                &handler.command
+                "trap -- {} {signal_type}",
+                brush_core::escape::force_quote(
+                    &handler.command,
+                    brush_core::escape::QuoteMode::SingleQuote
+                )
             )?;
         }
         Ok(())

@@ -29,10 +29,30 @@ impl builtins::Command for UmaskCommand {
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
         if let Some(mode) = &self.mode {
             if mode.starts_with(|c: char| c.is_digit(8)) {
-                let parsed = brush_core::int_utils::parse(mode.as_str(), 8)?;
-                set_umask(parsed)?;
+                let parsed = u32::from_str_radix(mode, 8)
+                    .ok()
+                    .filter(|mask| *mask <= 0o777);
+                let Some(parsed) = parsed else {
+                    writeln!(
+                        context.stderr(),
+                        "{}: {mode}: octal number out of range",
+                        context.command_name
+                    )?;
+                    return Ok(ExecutionResult::general_error());
+                };
+                let before = set_umask(parsed)?;
+                context.shell.note_umask(before);
             } else {
-                return brush_core::error::unimp("umask setting mode from symbolic value");
+                let Some(allowed) = symbolic_mode(mode, !get_umask()? & 0o777) else {
+                    writeln!(
+                        context.stderr(),
+                        "{}: {mode}: invalid symbolic mode",
+                        context.command_name
+                    )?;
+                    return Ok(ExecutionResult::general_error());
+                };
+                let before = set_umask(!allowed & 0o777)?;
+                context.shell.note_umask(before);
             }
         } else {
             let umask = get_umask()?;
@@ -73,11 +93,49 @@ cfg_if! {
     }
 }
 
-fn set_umask(value: nix::sys::stat::mode_t) -> Result<(), brush_core::Error> {
+/// Sets the mask; returns the one before.
+fn set_umask(value: nix::sys::stat::mode_t) -> Result<u32, brush_core::Error> {
     // value of mode_t can be platform dependent
     let mode = nix::sys::stat::Mode::from_bits(value).ok_or_else(|| ErrorKind::InvalidUmask)?;
-    nix::sys::stat::umask(mode);
-    Ok(())
+    Ok(nix::sys::stat::umask(mode).bits())
+}
+
+/// What `mode`, as of chmod(1), makes of the permissions `allowed`.
+fn symbolic_mode(mode: &str, mut allowed: u32) -> Option<u32> {
+    for clause in mode.split(',') {
+        let operator = clause.find(['+', '-', '='])?;
+        let mut who = 0;
+        for c in clause[..operator].chars() {
+            who |= match c {
+                'u' => 0o700,
+                'g' => 0o070,
+                'o' => 0o007,
+                'a' => 0o777,
+                _ => return None,
+            };
+        }
+        if who == 0 {
+            who = 0o777;
+        }
+        let mut bits = 0;
+        for c in clause[operator + 1..].chars() {
+            bits |= match c {
+                'r' => 0o444,
+                'w' => 0o222,
+                'x' => 0o111,
+                'u' => (allowed >> 6 & 7) * 0o111,
+                'g' => (allowed >> 3 & 7) * 0o111,
+                'o' => (allowed & 7) * 0o111,
+                _ => return None,
+            };
+        }
+        allowed = match clause.as_bytes()[operator] {
+            b'+' => allowed | bits & who,
+            b'-' => allowed & !(bits & who),
+            _ => allowed & !who | bits & who,
+        };
+    }
+    Some(allowed)
 }
 
 fn symbolic_mask_from_bits(bits: u32) -> String {

@@ -34,6 +34,7 @@ fn expand_brace_expr_member(bem: word::BraceExpressionMember) -> Box<dyn Iterato
             start,
             end,
             increment,
+            width,
         } => {
             let mut increment = increment.unsigned_abs() as usize;
             if increment == 0 {
@@ -41,17 +42,21 @@ fn expand_brace_expr_member(bem: word::BraceExpressionMember) -> Box<dyn Iterato
             }
 
             if start <= end {
-                Box::new((start..=end).step_by(increment).map(|n| n.to_string()))
+                Box::new(
+                    (start..=end)
+                        .step_by(increment)
+                        .map(move |n| format!("{n:0width$}")),
+                )
             } else {
                 // Iterate from start down to end by decrementing.
                 #[allow(clippy::cast_possible_wrap)]
                 let increment = increment as i64;
                 Box::new(
                     std::iter::successors(Some(start), move |&n| {
-                        let next = n - increment;
+                        let next = n.checked_sub(increment)?;
                         (next >= end).then_some(next)
                     })
-                    .map(|n| n.to_string()),
+                    .map(move |n| format!("{n:0width$}")),
                 )
             }
         }
@@ -73,7 +78,7 @@ fn expand_brace_expr_member(bem: word::BraceExpressionMember) -> Box<dyn Iterato
                 let increment = increment as u32;
                 Box::new(
                     std::iter::successors(Some(start), move |&c| {
-                        let next = char::from_u32(c as u32 - increment)?;
+                        let next = char::from_u32((c as u32).checked_sub(increment)?)?;
                         (next >= end).then_some(next)
                     })
                     .map(|c| c.to_string()),

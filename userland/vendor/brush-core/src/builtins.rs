@@ -44,7 +44,7 @@ pub trait Command: clap::Parser {
         I: IntoIterator<Item = String>,
     {
         if !Self::takes_plus_options() {
-            Self::try_parse_from(args)
+            parse_arguments(args)
         } else {
             // N.B. clap doesn't support named options like '+x'. To work around this, we
             // establish a pattern of renaming them.
@@ -59,7 +59,7 @@ pub trait Command: clap::Parser {
                 }
             }
 
-            Self::try_parse_from(updated_args)
+            parse_arguments(updated_args)
         }
     }
 
@@ -333,6 +333,16 @@ where
     (parsed_args, raw_args)
 }
 
+/// Parses the arguments of a builtin, whose options may be given more than once: the last counts.
+fn parse_arguments<T: clap::Parser>(
+    args: impl IntoIterator<Item = String>,
+) -> Result<T, clap::Error> {
+    let matches = T::command()
+        .args_override_self(true)
+        .try_get_matches_from(args)?;
+    T::from_arg_matches(&matches)
+}
+
 /// Similar to [`parse_known`] but with [`clap::Parser::try_parse_from`]
 /// This function is used to parse arguments in builtins such as
 /// `crate::echo::EchoCommand`
@@ -348,7 +358,7 @@ pub fn try_parse_known<T: clap::Parser>(
         }
         !is_hyphen
     });
-    let parsed_args = T::try_parse_from(args_before_hyphen)?;
+    let parsed_args = parse_arguments(args_before_hyphen)?;
 
     let raw_args = hyphen.map(|hyphen| std::iter::once(hyphen).chain(args));
     Ok((parsed_args, raw_args))

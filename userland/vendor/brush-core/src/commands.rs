@@ -355,6 +355,13 @@ impl<'a, SE: extensions::ShellExtensions> SimpleCommand<'a, SE> {
         reason = "these unwrap calls should not panic"
     )]
     pub async fn execute(mut self) -> Result<ExecutionSpawnResult, error::Error> {
+        if self.command_name.is_empty() {
+            if let Some(post_execute) = self.post_execute {
+                let _ = post_execute(&mut self.shell);
+            }
+            return Err(ErrorKind::CommandNotFound(self.command_name).into());
+        }
+
         // First see if it's the name of a builtin.
         let builtin = self.shell.builtins().get(&self.command_name).cloned();
 
@@ -453,7 +460,6 @@ impl<'a, SE: extensions::ShellExtensions> SimpleCommand<'a, SE> {
         command_name: String,
         args: Vec<CommandArg>,
     ) -> ExecutionSpawnResult {
-        let last_arg = Self::take_last_arg(&args);
         let join_handle = tokio::task::spawn_blocking(move || {
             let cmd_context = ExecutionContext {
                 shell: &mut shell,
@@ -464,10 +470,8 @@ impl<'a, SE: extensions::ShellExtensions> SimpleCommand<'a, SE> {
             let rt = tokio::runtime::Handle::current();
             let result = rt.block_on(execute_builtin_command(&builtin, cmd_context, args));
 
-            // Update $_ after command execution.
-            shell.update_last_arg_variable(last_arg);
-
-            result
+            // What ends this subshell does not end its parent.
+            Ok(ExecutionResult::from(result?.exit_code))
         });
 
         ExecutionSpawnResult::StartedTask(join_handle)
@@ -583,6 +587,19 @@ impl<'a, SE: extensions::ShellExtensions> SimpleCommand<'a, SE> {
     }
 }
 
+/// Whether a file that the kernel does not take for a program looks like text: no NUL in its first
+/// line.
+fn is_script(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut start = vec![];
+    let read = std::fs::File::open(path).and_then(|file| file.take(128).read_to_end(&mut start));
+    let line = start
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    read.is_ok() && !line.contains(&0)
+}
+
 pub(crate) fn execute_external_command(
     context: ExecutionContext<'_, impl extensions::ShellExtensions>,
     executable_path: &str,
@@ -617,43 +634,45 @@ pub(crate) fn execute_external_command(
     // argv[0] defaults to context.command_name (the user-facing name of the
     // command) unless the caller specified an explicit override.
     let argv0 = argv0_override.unwrap_or(context.command_name.as_str());
-    #[allow(unused_mut, reason = "only mutated on unix platforms")]
-    let mut cmd = compose_std_command(
-        &context,
-        executable_path,
-        argv0,
-        cmd_args.as_slice(),
-        false, /* empty environment? */
-    )?;
+    let compose = |program: &str, argv0: &str, args: &[&str]| -> Result<_, error::Error> {
+        #[allow(unused_mut, reason = "only mutated on unix platforms")]
+        let mut cmd = compose_std_command(
+            &context, program, argv0, args, false, /* empty environment? */
+        )?;
 
-    // Set up process group state.
-    if new_pg {
-        // Check if we'll be doing terminal control setup (which includes setsid)
-        if child_stdin_is_terminal && context.shell.options().external_cmd_leads_session {
-            // Don't set process_group(0) - setsid() in pre_exec will handle it
-            cmd.lead_session();
+        // Set up process group state.
+        if new_pg {
+            // Check if we'll be doing terminal control setup (which includes setsid)
+            if child_stdin_is_terminal && context.shell.options().external_cmd_leads_session {
+                // Don't set process_group(0) - setsid() in pre_exec will handle it
+                cmd.lead_session();
+            } else {
+                // Normal case: create new process group in current session
+                cmd.process_group(0);
+                if child_stdin_is_terminal && context.shell.options().interactive {
+                    cmd.take_foreground();
+                }
+            }
         } else {
-            // Normal case: create new process group in current session
-            cmd.process_group(0);
-            if child_stdin_is_terminal && context.shell.options().interactive {
-                cmd.take_foreground();
+            // We need to join an established process group.
+            // One whose members are all gone cannot be joined any more.
+            if let Some(pgid) = process_group_id.or(context.params.process_group_id)
+                && sys::process::group_exists(pgid)
+            {
+                cmd.process_group(pgid);
             }
         }
-    } else {
-        // We need to join an established process group.
-        // One whose members are all gone cannot be joined any more.
-        if let Some(pgid) = process_group_id.or(context.params.process_group_id)
-            && sys::process::group_exists(pgid)
-        {
-            cmd.process_group(pgid);
-        }
-    }
 
-    // Keys that end the foreground must not end what runs behind it, where no group of its own
-    // keeps them away.
-    if context.shell.control.is_some() && !context.shell.options().enable_job_control {
-        cmd.ignore_keyboard_signals();
-    }
+        // Keys that end the foreground must not end what runs behind it, where no group of its own
+        // keeps them away.
+        if context.shell.control.is_some() && !context.shell.options().enable_job_control {
+            cmd.ignore_keyboard_signals();
+        }
+
+        Ok(cmd)
+    };
+    let args: Vec<&str> = cmd_args.iter().map(|arg| arg.as_str()).collect();
+    let cmd = compose(executable_path, argv0, &args)?;
 
     // When tracing is enabled, report.
     tracing::debug!(
@@ -665,7 +684,18 @@ pub(crate) fn execute_external_command(
             .join(" ")
     );
 
-    match sys::process::spawn(cmd) {
+    let mut spawned = sys::process::spawn(cmd);
+    if let Err(error) = &spawned
+        && error.raw_os_error() == Some(libc::ENOEXEC)
+        && is_script(&context.shell.usable_path(Path::new(executable_path)))
+    {
+        // A script that does not name its interpreter is ours.
+        let args: Vec<&str> = [&[executable_path], args.as_slice()].concat();
+        let shell = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("/bin/sh"));
+        spawned = sys::process::spawn(compose(&shell.to_string_lossy(), "sh", &args)?);
+    }
+
+    match spawned {
         Ok(child) => {
             // Retrieve the pid.
             #[expect(clippy::cast_possible_wrap)]
@@ -695,16 +725,34 @@ pub(crate) fn execute_external_command(
                 sys::terminal::move_self_to_foreground()?;
             }
 
+            let path = context.shell.usable_path(Path::new(executable_path));
             if spawn_err.kind() == std::io::ErrorKind::NotFound {
                 if !context.shell.is_in_process_dir() && !context.shell.working_dir().exists() {
                     Err(
                         error::ErrorKind::WorkingDirMissing(context.shell.working_dir().to_owned())
                             .into(),
                     )
+                } else if executable_path.contains('/') {
+                    // Where the file is there, its interpreter is what is not.
+                    let error = if path.exists() {
+                        std::io::Error::new(
+                            spawn_err.kind(),
+                            "cannot execute: required file not found",
+                        )
+                    } else {
+                        spawn_err
+                    };
+                    let name = context.command_name;
+                    Err(error::ErrorKind::FailedToExecuteCommand(name, error).into())
                 } else {
                     Err(error::ErrorKind::CommandNotFound(context.command_name).into())
                 }
             } else {
+                let spawn_err = if path.is_dir() {
+                    std::io::Error::from_raw_os_error(libc::EISDIR)
+                } else {
+                    spawn_err
+                };
                 Err(
                     error::ErrorKind::FailedToExecuteCommand(context.command_name, spawn_err)
                         .into(),
@@ -744,6 +792,12 @@ async fn execute_builtin_command<SE: extensions::ShellExtensions>(
     }
 }
 
+/// Stack that a function's commands may take before another function is called.
+const STACK_RESERVE: usize = 1 << 20;
+
+/// Stack that is added when there is less left.
+const STACK_MORE: usize = 16 << 20;
+
 pub(crate) async fn invoke_shell_function(
     function: functions::Registration,
     mut context: ExecutionContext<'_, impl extensions::ShellExtensions>,
@@ -772,8 +826,15 @@ pub(crate) async fn invoke_shell_function(
         &context.params,
     )?;
 
-    // Invoke the function.
-    let result = body.execute(context.shell, &params).await;
+    // Invoke the function. A loop around the call is not the function's to leave.
+    let loops = std::mem::take(&mut context.shell.loop_depth);
+    let mut run = body.execute(context.shell, &params);
+    let result = std::future::poll_fn(|cx| {
+        stacker::maybe_grow(STACK_RESERVE, STACK_MORE, || run.as_mut().poll(cx))
+    })
+    .await;
+    drop(run);
+    context.shell.loop_depth = loops;
 
     // Clean up parameters so any owned files are closed.
     drop(params);

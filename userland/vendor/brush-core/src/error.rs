@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use crate::{Shell, ShellFd, extensions, results, sys};
 
+/// What went wrong, in the words of strerror(3).
+pub fn io_text(error: &std::io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
 /// Unified error type for this crate. Contains just a kind for now,
 /// but will be extended later with additional context.
 #[derive(thiserror::Error, Debug)]
@@ -38,7 +46,7 @@ pub enum ErrorKind {
     ConvertingIndexedArrayToAssociativeArray,
 
     /// An error occurred while sourcing the indicated script file.
-    #[error("failed to source file: {0}")]
+    #[error("{0}: {t}", t = io_text(.1))]
     FailedSourcingFile(PathBuf, #[source] std::io::Error),
 
     /// The shell failed to send a signal to a process.
@@ -50,7 +58,7 @@ pub enum ErrorKind {
     CannotAssignToSpecialParameter,
 
     /// Checked expansion error.
-    #[error("expansion error: {0}")]
+    #[error("{0}")]
     CheckedExpansionError(String),
 
     /// A reference was made to an unknown shell function.
@@ -58,11 +66,11 @@ pub enum ErrorKind {
     FunctionNotFound(String),
 
     /// Command was not found.
-    #[error("command not found: {0}")]
+    #[error("{0}: command not found")]
     CommandNotFound(String),
 
     /// Not a builtin.
-    #[error("not a shell builtin: {0}")]
+    #[error("{0}: not a shell builtin")]
     BuiltinNotFound(String),
 
     /// The working directory does not exist.
@@ -70,7 +78,7 @@ pub enum ErrorKind {
     WorkingDirMissing(PathBuf),
 
     /// Failed to execute command.
-    #[error("failed to execute command '{0}': {1}")]
+    #[error("{0}: {t}", t = io_text(.1))]
     FailedToExecuteCommand(String, #[source] std::io::Error),
 
     /// History item was not found.
@@ -120,11 +128,11 @@ pub enum ErrorKind {
     NoCurrentUser,
 
     /// The requested input or output redirection is invalid.
-    #[error("invalid redirection target")]
+    #[error("ambiguous redirect")]
     InvalidRedirection,
 
     /// An error occurred while redirecting input or output with the given file.
-    #[error("failed to redirect to {0}: {1}")]
+    #[error("{0}: {1}")]
     RedirectionFailure(String, String),
 
     /// An error occurred evaluating an arithmetic expression.
@@ -157,7 +165,7 @@ pub enum ErrorKind {
     Utf8Error(#[from] std::str::Utf8Error),
 
     /// An attempt was made to modify a readonly variable.
-    #[error("cannot mutate readonly variable")]
+    #[error("readonly variable")]
     ReadonlyVariable,
 
     /// The indicated pattern is invalid.
@@ -173,11 +181,11 @@ pub enum ErrorKind {
     InvalidRegexError(fancy_regex::Error, String),
 
     /// An I/O error occurred.
-    #[error("i/o error: {0}")]
+    #[error("{t}", t = io_text(.0))]
     IoError(#[from] std::io::Error),
 
     /// Invalid substitution syntax.
-    #[error("bad substitution: {0}")]
+    #[error("{0}: bad substitution")]
     BadSubstitution(String),
 
     /// An error occurred while creating a child process.
@@ -233,7 +241,7 @@ pub enum ErrorKind {
     OpenFileNotWritable(&'static str),
 
     /// Bad file descriptor.
-    #[error("bad file descriptor: {0}")]
+    #[error("{0}: Bad file descriptor")]
     BadFileDescriptor(ShellFd),
 
     /// Printf failure
@@ -277,7 +285,7 @@ pub enum ErrorKind {
     HistoryNotEnabled,
 
     /// Expanding an unset variable.
-    #[error("expanding unset variable: {0}")]
+    #[error("{0}: unbound variable")]
     ExpandingUnsetVariable(String),
 
     /// An internal error occurred.
@@ -303,6 +311,10 @@ pub enum ErrorKind {
     /// History file is too large to import.
     #[error("history file is too large to import")]
     HistoryFileTooLargeToImport,
+
+    /// The length of a substring is too far below zero.
+    #[error("{0}: substring expression < 0")]
+    SubstringExpression(i64),
 
     /// Too many open files.
     #[error("too many open files")]
@@ -362,6 +374,9 @@ impl From<&ErrorKind> for results::ExecutionExitCode {
             ErrorKind::ParseError(..) => Self::InvalidUsage,
             ErrorKind::FunctionParseError(..) => Self::InvalidUsage,
             ErrorKind::TestCommandParseError(..) => Self::InvalidUsage,
+            ErrorKind::FailedToExecuteCommand(_, e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Self::NotFound
+            }
             ErrorKind::FailedToExecuteCommand(..) => Self::CannotExecute,
             ErrorKind::FunctionNameShadowsSpecialBuiltin { .. } => Self::InvalidUsage,
             ErrorKind::IoError(io_err) => io_err.into(),
@@ -410,6 +425,13 @@ impl Error {
     /// Returns whether or not this error is fatal.
     pub const fn is_fatal(&self) -> bool {
         self.fatal
+    }
+
+    /// Unmarks this error as fatal.
+    #[must_use]
+    pub const fn into_nonfatal(mut self) -> Self {
+        self.fatal = false;
+        self
     }
 
     /// Returns a reference to the error kind.

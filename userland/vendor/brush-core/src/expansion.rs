@@ -1,6 +1,5 @@
 //! Word expansion utilities.
 
-use std::borrow::Cow;
 use std::cmp::min;
 use std::io::Write as _;
 
@@ -101,7 +100,7 @@ impl Expansion {
             .iter()
             .any(|field| field.0.iter().any(|piece| !piece.as_str().is_empty()));
 
-        if self.undefined {
+        if self.undefined || (self.from_array && self.fields.is_empty()) {
             ParameterState::Undefined
         } else if non_empty {
             ParameterState::NonZeroLength
@@ -187,12 +186,14 @@ impl Expansion {
                                 .take(len_from_this_piece)
                                 .collect(),
                         ),
-                        ExpansionPiece::Splittable(s) => ExpansionPiece::Splittable(
-                            s.chars()
-                                .skip(desired_offset_into_this_piece)
-                                .take(len_from_this_piece)
-                                .collect(),
-                        ),
+                        ExpansionPiece::Splittable(s) | ExpansionPiece::Literal(s) => {
+                            ExpansionPiece::Splittable(
+                                s.chars()
+                                    .skip(desired_offset_into_this_piece)
+                                    .take(len_from_this_piece)
+                                    .collect(),
+                            )
+                        }
                     };
 
                     pieces.push(new_piece);
@@ -261,15 +262,19 @@ impl From<String> for WordField {
 
 #[derive(Clone, Debug, PartialEq)]
 enum ExpansionPiece {
+    /// Quoted text.
     Unsplittable(String),
+    /// What an expansion yielded: split into fields, and a pattern.
     Splittable(String),
+    /// Text of the word itself: not split, but a pattern.
+    Literal(String),
 }
 
 impl From<ExpansionPiece> for String {
     fn from(piece: ExpansionPiece) -> Self {
         match piece {
             ExpansionPiece::Unsplittable(s) => s,
-            ExpansionPiece::Splittable(s) => s,
+            ExpansionPiece::Splittable(s) | ExpansionPiece::Literal(s) => s,
         }
     }
 }
@@ -278,7 +283,7 @@ impl From<ExpansionPiece> for patterns::PatternPiece {
     fn from(piece: ExpansionPiece) -> Self {
         match piece {
             ExpansionPiece::Unsplittable(s) => Self::Literal(s),
-            ExpansionPiece::Splittable(s) => Self::Pattern(s),
+            ExpansionPiece::Splittable(s) | ExpansionPiece::Literal(s) => Self::Pattern(s),
         }
     }
 }
@@ -287,7 +292,7 @@ impl From<ExpansionPiece> for crate::regex::RegexPiece {
     fn from(piece: ExpansionPiece) -> Self {
         match piece {
             ExpansionPiece::Unsplittable(s) => Self::Literal(s),
-            ExpansionPiece::Splittable(s) => Self::Pattern(s),
+            ExpansionPiece::Splittable(s) | ExpansionPiece::Literal(s) => Self::Pattern(s),
         }
     }
 }
@@ -296,22 +301,69 @@ impl ExpansionPiece {
     const fn as_str(&self) -> &str {
         match self {
             Self::Unsplittable(s) => s.as_str(),
-            Self::Splittable(s) => s.as_str(),
+            Self::Splittable(s) | Self::Literal(s) => s.as_str(),
         }
     }
 
-    const fn len(&self) -> usize {
-        match self {
-            Self::Unsplittable(s) => s.len(),
-            Self::Splittable(s) => s.len(),
-        }
+    /// The number of characters.
+    fn len(&self) -> usize {
+        self.as_str().chars().count()
     }
 
     fn make_unsplittable(self) -> Self {
         match self {
             Self::Unsplittable(_) => self,
-            Self::Splittable(s) => Self::Unsplittable(s),
+            Self::Splittable(s) | Self::Literal(s) => Self::Unsplittable(s),
         }
+    }
+
+    fn make_splittable(self) -> Self {
+        match self {
+            Self::Literal(s) => Self::Splittable(s),
+            other => other,
+        }
+    }
+}
+
+/// What `${parameter/pattern/string}` puts in place of a match: the text between the places where
+/// the match itself goes (an unquoted `&`).
+struct Replacement(Vec<String>);
+
+impl From<Expansion> for Replacement {
+    fn from(expansion: Expansion) -> Self {
+        let mut parts = vec![];
+        let mut part = String::new();
+        for (i, WordField(pieces)) in expansion.fields.into_iter().enumerate() {
+            if i > 0 {
+                part.push(' ');
+            }
+            for piece in pieces {
+                let ExpansionPiece::Unsplittable(quoted) = &piece else {
+                    let mut escaped = false;
+                    for c in piece.as_str().chars() {
+                        match c {
+                            '&' if escaped => {
+                                part.pop();
+                                part.push(c);
+                            }
+                            '&' => parts.push(std::mem::take(&mut part)),
+                            c => part.push(c),
+                        }
+                        escaped = c == '\\' && !escaped;
+                    }
+                    continue;
+                };
+                part.push_str(quoted);
+            }
+        }
+        parts.push(part);
+        Self(parts)
+    }
+}
+
+impl Replacement {
+    fn for_match(&self, found: &str) -> String {
+        self.0.join(found)
     }
 }
 
@@ -645,15 +697,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
             &['$', '`', '\\', '\'', '\"', '~', '{']
         };
         if !word.contains(expansion_chars) {
-            return Ok(Expansion::from(ExpansionPiece::Splittable(word.to_owned())));
-        }
-
-        // Apply brace expansion first, before anything else (not applicable to heredoc bodies).
-        let brace_expanded = self.brace_expand_if_needed(word)?;
-        if tracing::enabled!(target: trace_categories::EXPANSION, tracing::Level::DEBUG)
-            && brace_expanded != word
-        {
-            tracing::debug!(target: trace_categories::EXPANSION, "  => brace expanded to '{brace_expanded}'");
+            return Ok(Expansion::from(ExpansionPiece::Literal(word.to_owned())));
         }
 
         // Expand: tildes, parameters, command substitutions, arithmetic.
@@ -661,11 +705,16 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
             // Heredoc mode only affects top-level parsing (literal quotes); recursive
             // expansion of parameter words (e.g., ${var:-"default"}) uses normal semantics.
             self.heredoc_mode = false;
+            // Single quotes in those words are literal too.
+            self.in_double_quotes = true;
 
-            brush_parser::word::parse_heredoc(brace_expanded.as_ref(), &self.parser_options)?
+            brush_parser::word::parse_heredoc(word, &self.parser_options)
         } else {
-            brush_parser::word::parse(brace_expanded.as_ref(), &self.parser_options)?
-        };
+            brush_parser::word::parse(word, &self.parser_options)
+        }
+        .map_err(|_| {
+            error::Error::from(error::ErrorKind::BadSubstitution(word.to_owned())).into_fatal()
+        })?;
 
         let mut expansions = vec![];
         for piece in pieces {
@@ -708,40 +757,35 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                 self.basic_expand(&wrapped).await
             }
         } else {
-            // When not inside double-quotes, perform normal expansion with quote removal
-            self.basic_expand(word).await
+            // When not inside double-quotes, perform normal expansion with quote removal. What is
+            // not quoted gets split, unlike text outside of an expansion.
+            let mut expansion = self.basic_expand(word).await?;
+            for WordField(pieces) in &mut expansion.fields {
+                *pieces = std::mem::take(pieces)
+                    .into_iter()
+                    .map(ExpansionPiece::make_splittable)
+                    .collect();
+            }
+            Ok(expansion)
         }
     }
 
-    fn brace_expand_if_needed(&self, word: &'a str) -> Result<Cow<'a, str>, error::Error> {
+    /// The words that brace expansion makes of `word`.
+    fn brace_expand(&self, word: &str) -> Vec<String> {
         // We perform a non-authoritative check to see if the string *may* contain braces
         // to expand. There may be false positives, but must be no false negatives.
         if self.disable_brace_expansion
             || !self.shell.options().perform_brace_expansion
             || !may_contain_braces_to_expand(word)
         {
-            return Ok(word.into());
+            return vec![word.to_owned()];
         }
-
-        let parse_result = brush_parser::word::parse_brace_expansions(word, &self.parser_options);
-        if parse_result.is_err() {
-            tracing::error!("failed to parse for brace expansion: {parse_result:?}");
-            return Ok(word.into());
+        match brush_parser::word::parse_brace_expansions(word, &self.parser_options) {
+            Ok(Some(pieces)) => braceexpansion::generate_and_combine_brace_expansions(pieces)
+                .into_iter()
+                .collect(),
+            Ok(None) | Err(_) => vec![word.to_owned()],
         }
-
-        let brace_expansion_pieces = parse_result?;
-        let Some(brace_expansion_pieces) = brace_expansion_pieces else {
-            return Ok(word.into());
-        };
-
-        tracing::debug!(target: trace_categories::EXPANSION, "Brace expansion pieces: {brace_expansion_pieces:?}");
-
-        let result = braceexpansion::generate_and_combine_brace_expansions(brace_expansion_pieces)
-            .into_iter()
-            .map(|s| if s.is_empty() { "\"\"".into() } else { s })
-            .join(" ");
-
-        Ok(result.into())
     }
 
     /// Apply tilde-expansion, parameter expansion, command substitution, and arithmetic expansion;
@@ -750,11 +794,12 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
         &mut self,
         word: &str,
     ) -> Result<Vec<String>, error::Error> {
-        // Perform basic expansion first.
-        let basic_expansion = self.basic_expand(word).await?;
-
-        // Then split.
-        let fields: Vec<WordField> = self.split_fields(basic_expansion);
+        // Each of the words that come from braces is expanded, and then split, on its own.
+        let mut fields: Vec<WordField> = vec![];
+        for word in self.brace_expand(word) {
+            let basic_expansion = self.basic_expand(&word).await?;
+            fields.append(&mut self.split_fields(basic_expansion));
+        }
 
         // Now expand pathnames if necessary. This also unquotes as a side effect.
         let mut result = Vec::new();
@@ -775,34 +820,46 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
         let mut fields: Vec<WordField> = vec![];
         let mut current_field = WordField::new();
 
-        // Go through the fields we have so far.
+        // "The Open Group Base Specifications", 2.6.5: blanks of IFS separate fields in any number;
+        // each other character of IFS, with the blanks around it, ends one, which may be empty.
         for existing_field in expansion.fields {
+            let mut started = false;
+            // Blanks have ended a field, and a delimiter among them would be that field's.
+            let mut after_blanks = false;
             for piece in existing_field.0 {
-                match piece {
-                    ExpansionPiece::Unsplittable(_) => current_field.0.push(piece),
-                    ExpansionPiece::Splittable(s) => {
-                        for c in s.chars() {
-                            if ifs.contains(c) {
-                                if !current_field.0.is_empty() {
-                                    fields.push(std::mem::take(&mut current_field));
-                                }
-                            } else {
-                                match current_field.0.last_mut() {
-                                    Some(ExpansionPiece::Splittable(last)) => last.push(c),
-                                    Some(ExpansionPiece::Unsplittable(_)) | None => {
-                                        current_field
-                                            .0
-                                            .push(ExpansionPiece::Splittable(c.to_string()));
-                                    }
-                                }
-                            }
+                let ExpansionPiece::Splittable(s) = piece else {
+                    started |= !matches!(&piece, ExpansionPiece::Literal(s) if s.is_empty());
+                    after_blanks = false;
+                    current_field.0.push(piece);
+                    continue;
+                };
+                for c in s.chars() {
+                    if !ifs.contains(c) {
+                        started = true;
+                        after_blanks = false;
+                        match current_field.0.last_mut() {
+                            Some(ExpansionPiece::Splittable(last)) => last.push(c),
+                            _ => current_field
+                                .0
+                                .push(ExpansionPiece::Splittable(c.to_string())),
                         }
+                        continue;
+                    }
+                    let blank = matches!(c, ' ' | '\t' | '\n');
+                    if std::mem::take(&mut started) {
+                        fields.push(std::mem::take(&mut current_field));
+                        after_blanks = blank;
+                    } else if !blank && !std::mem::take(&mut after_blanks) {
+                        let empty = ExpansionPiece::Unsplittable(String::new());
+                        fields.push(WordField::from(empty));
                     }
                 }
             }
 
-            if !current_field.0.is_empty() {
+            if started {
                 fields.push(std::mem::take(&mut current_field));
+            } else {
+                current_field.0.clear();
             }
         }
 
@@ -853,9 +910,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
         word_piece: brush_parser::word::WordPiece,
     ) -> Result<Expansion, error::Error> {
         let expansion: Expansion = match word_piece {
-            brush_parser::word::WordPiece::Text(s) => {
-                Expansion::from(ExpansionPiece::Splittable(s))
-            }
+            brush_parser::word::WordPiece::Text(s) => Expansion::from(ExpansionPiece::Literal(s)),
             brush_parser::word::WordPiece::SingleQuotedText(s) => {
                 Expansion::from(ExpansionPiece::Unsplittable(s))
             }
@@ -934,7 +989,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                     // If we are *not* in a double-quoted context and we were requested to skip
                     // unquoted backslash removal, then we need to skip removing backslashes here.
                     if !self.in_double_quotes && self.disable_unquoted_backslash_removal {
-                        return Ok(Expansion::from(ExpansionPiece::Splittable(s)));
+                        return Ok(Expansion::from(ExpansionPiece::Literal(s)));
                     }
 
                     // Otherwise, we expect a backslash here; remove it.
@@ -1017,7 +1072,9 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
         pieces: Vec<brush_parser::word::WordPieceWithSource>,
     ) -> Result<Vec<WordField>, error::Error> {
         let mut fields: Vec<WordField> = vec![];
-        let concatenation_joiner = self.shell.get_ifs_first_char();
+        // An empty IFS joins with nothing.
+        let concatenation_joiner = self.shell.ifs().chars().next().map(String::from);
+        let concatenation_joiner = concatenation_joiner.unwrap_or_default();
 
         for piece in pieces {
             let Expansion {
@@ -1037,7 +1094,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                             .collect()
                     })
                     .intersperse(vec![ExpansionPiece::Unsplittable(
-                        concatenation_joiner.to_string(),
+                        concatenation_joiner.clone(),
                     )])
                     .flatten()
                     .collect();
@@ -1141,6 +1198,10 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                     .expand_parameter_allowing_unset(&parameter, indirect)
                     .await?;
                 let error_message = error_message.as_ref().map_or_else(|| "", |v| v.as_str());
+                let null_counts = matches!(
+                    test_type,
+                    brush_parser::word::ParameterTestType::UnsetOrNull
+                );
 
                 match (test_type, expanded_parameter.classify()) {
                     (_, ParameterState::NonZeroLength)
@@ -1149,7 +1210,17 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                         ParameterState::DefinedEmptyString,
                     ) => Ok(expanded_parameter),
                     _ => {
-                        let result = self.basic_expand_to_str(error_message).await?;
+                        let mut result = self.basic_expand_to_str(error_message).await?;
+                        if result.is_empty() {
+                            result = String::from(if null_counts {
+                                "parameter null or not set"
+                            } else {
+                                "parameter not set"
+                            });
+                        }
+                        if let brush_parser::word::Parameter::Named(name) = &parameter {
+                            result = std::format!("{name}: {result}");
+                        }
                         let err: error::Error =
                             error::ErrorKind::CheckedExpansionError(result).into();
 
@@ -1302,15 +1373,20 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                 let expanded_offset = min(expanded_offset, expanded_parameter_len);
 
                 let end_offset = if let Some(length) = length {
-                    let mut expanded_length = length.eval(self.shell, self.params, false).await?;
+                    let expanded_length = length.eval(self.shell, self.params, false).await?;
                     if expanded_length < 0 {
-                        expanded_length += expanded_parameter_len;
+                        // Counted from the end.
+                        let end = expanded_parameter_len + expanded_length;
+                        if end < expanded_offset {
+                            return Err(
+                                error::ErrorKind::SubstringExpression(expanded_length).into()
+                            );
+                        }
+                        end
+                    } else {
+                        expanded_offset
+                            + min(expanded_length, expanded_parameter_len - expanded_offset)
                     }
-
-                    let expanded_length =
-                        min(expanded_length, expanded_parameter_len - expanded_offset);
-
-                    expanded_offset + expanded_length
                 } else {
                     expanded_parameter_len
                 };
@@ -1473,7 +1549,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
 
                 // If no replacement was provided, then we replace with an empty string.
                 let replacement = replacement.unwrap_or(String::new());
-                let expanded_replacement = self.basic_expand_to_str(&replacement).await?;
+                let replacement = Replacement::from(self.basic_expand(&replacement).await?);
 
                 let regex = expanded_pattern.to_regex(
                     matches!(match_kind, brush_parser::word::SubstringMatchKind::Prefix),
@@ -1484,7 +1560,7 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
                     Ok(Self::replace_substring(
                         s.as_str(),
                         &regex,
-                        expanded_replacement.as_str(),
+                        &replacement,
                         &match_kind,
                     ))
                 })
@@ -1933,18 +2009,21 @@ impl<'a, SE: extensions::ShellExtensions> WordExpander<'a, SE> {
     fn replace_substring(
         s: &str,
         regex: &fancy_regex::Regex,
-        replacement: &str,
+        replacement: &Replacement,
         match_kind: &SubstringMatchKind,
     ) -> String {
+        let with = |found: &fancy_regex::Captures<'_>| {
+            replacement.for_match(found.get(0).map_or("", |m| m.as_str()))
+        };
         match match_kind {
             brush_parser::word::SubstringMatchKind::Prefix
             | brush_parser::word::SubstringMatchKind::Suffix
             | brush_parser::word::SubstringMatchKind::FirstOccurrence => {
-                regex.replace(s, replacement).into_owned()
+                regex.replace(s, with).into_owned()
             }
 
             brush_parser::word::SubstringMatchKind::Anywhere => {
-                regex.replace_all(s, replacement).into_owned()
+                regex.replace_all(s, with).into_owned()
             }
         }
     }

@@ -159,7 +159,10 @@ pub(crate) fn apply_unary_predicate_to_str(
             Ok(md.gid() == users::get_effective_gid()?)
         }
         ast::UnaryPredicate::FileExistsAndModifiedSinceLastRead => {
-            error::unimp("unary extended test predicate: FileExistsAndModifiedSinceLastRead")
+            let path = shell.usable_path(Path::new(operand));
+            Ok(path.metadata().is_ok_and(|metadata| {
+                matches!((metadata.modified(), metadata.accessed()), (Ok(m), Ok(a)) if m > a)
+            }))
         }
         ast::UnaryPredicate::FileExistsAndOwnedByEffectiveUserId => {
             let path = shell.usable_path(Path::new(operand));

@@ -637,10 +637,9 @@ async fn wait_for_pipeline_processes_and_update_status(
             child.poll().await?
         } else {
             // Meanwhile the command decides what becomes of SIGINT.
-            let _waiting = (pid.is_some()
-                && shell.control.is_none()
-                && !shell.options().interactive)
-                .then(crate::tasks::Waiting::begin);
+            let _waiting =
+                (pid.is_some() && shell.control.is_none() && !shell.options().interactive)
+                    .then(crate::tasks::Waiting::begin);
             child.wait().await?
         };
 
@@ -799,6 +798,122 @@ enum WhileOrUntil {
     Until,
 }
 
+/// Evaluates `$run` as the body of a loop.
+macro_rules! in_loop {
+    ($shell:ident, $run:expr) => {{
+        $shell.loop_depth += 1;
+        let result = $run;
+        $shell.loop_depth -= 1;
+        result
+    }};
+}
+
+/// The number that the user answers a `select` with; `None` at the end of the input, 0 for what is
+/// no number.
+fn read_choice(input: &mut impl std::io::Read) -> Option<String> {
+    let mut line = vec![];
+    let mut byte = [0u8];
+    loop {
+        match input.read(&mut byte) {
+            Ok(1) if byte[0] == b'\n' => break,
+            Ok(1) => line.push(byte[0]),
+            Err(e)
+                if e.kind() == std::io::ErrorKind::Interrupted
+                    && !crate::tasks::is_interrupted() =>
+            {
+                ()
+            }
+            _ if line.is_empty() => return None,
+            _ => break,
+        }
+    }
+    Some(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Runs a `select` command.
+async fn run_select(
+    clause: &ast::ForClauseCommand,
+    shell: &mut Shell<impl extensions::ShellExtensions>,
+    params: &ExecutionParameters,
+) -> Result<ExecutionResult, error::Error> {
+    let mut choices = vec![];
+    match &clause.values {
+        Some(words) => {
+            for word in words {
+                choices.extend(expansion::full_expand_and_split_word(shell, params, word).await?);
+            }
+        }
+        None => choices.extend_from_slice(shell.current_shell_args()),
+    }
+    let mut result = ExecutionResult::success();
+    if choices.is_empty() {
+        return Ok(result);
+    }
+    let mut list = true;
+    loop {
+        if std::mem::replace(&mut list, false) {
+            let width = choices.len().to_string().len();
+            for (number, choice) in (1..).zip(&choices) {
+                writeln!(params.stderr(shell), "{number:width$}) {choice}")?;
+            }
+        }
+        let prompt = shell.env_str("PS3").map(|s| s.into_owned());
+        write!(
+            params.stderr(shell),
+            "{}",
+            prompt.as_deref().unwrap_or("#? ")
+        )?;
+        let Some(reply) = read_choice(&mut params.stdin(shell)) else {
+            writeln!(params.stdout(shell))?;
+            result = ExecutionResult::general_error();
+            break;
+        };
+        if let Some(interrupted) = shell.interruption() {
+            result = interrupted;
+            break;
+        }
+        let index = reply
+            .trim()
+            .parse::<usize>()
+            .ok()
+            .and_then(|n| n.checked_sub(1));
+        let choice = index.and_then(|index| choices.get(index)).cloned();
+        let empty = reply.trim().is_empty();
+        for (name, value) in [
+            ("REPLY", reply),
+            (&clause.variable_name, choice.unwrap_or_default()),
+        ] {
+            shell.env_mut().update_or_add(
+                name,
+                ShellValueLiteral::Scalar(value),
+                |_| Ok(()),
+                EnvironmentLookup::Anywhere,
+                EnvironmentScope::Global,
+            )?;
+        }
+        if empty {
+            list = true;
+            continue;
+        }
+        result = clause.body.list.execute(shell, params).await?;
+        if result.is_return_or_exit() {
+            break;
+        }
+        let is_break = result.is_break();
+        let ends = is_break
+            || matches!(
+                result.next_control_flow,
+                crate::ExecutionControlFlow::ContinueLoop { levels: 1.. }
+            );
+        result.next_control_flow = result.next_control_flow.try_decrement_loop_levels();
+        if ends {
+            break;
+        }
+    }
+    shell.set_last_exit_status(result.exit_code.into());
+    Ok(result)
+}
+
 #[async_trait::async_trait]
 impl Execute for ast::CompoundCommand {
     async fn execute(
@@ -833,15 +948,20 @@ impl Execute for ast::CompoundCommand {
 
                 // Preserve the subshell's exit code, but don't honor any of its requests to exit
                 // the shell, break out of loops, etc.
-                Ok(ExecutionResult::from(subshell_result.exit_code))
+                Ok(ExecutionResult::new(subshell.last_exit_status()))
             }
-            Self::ForClause(f) => f.execute(shell, params).await,
+            Self::ForClause(f) => in_loop!(shell, f.execute(shell, params).await),
+            Self::SelectClause(s) => in_loop!(shell, run_select(s, shell, params).await),
             Self::CaseClause(c) => c.execute(shell, params).await,
             Self::IfClause(i) => i.execute(shell, params).await,
-            Self::WhileClause(w) => (WhileOrUntil::While, w).execute(shell, params).await,
-            Self::UntilClause(u) => (WhileOrUntil::Until, u).execute(shell, params).await,
+            Self::WhileClause(w) => {
+                in_loop!(shell, (WhileOrUntil::While, w).execute(shell, params).await)
+            }
+            Self::UntilClause(u) => {
+                in_loop!(shell, (WhileOrUntil::Until, u).execute(shell, params).await)
+            }
             Self::Arithmetic(a) => a.execute(shell, params).await,
-            Self::ArithmeticForClause(a) => a.execute(shell, params).await,
+            Self::ArithmeticForClause(a) => in_loop!(shell, a.execute(shell, params).await),
             Self::Coprocess(c) => c.execute(shell, params).await,
         }
     }
@@ -1188,7 +1308,14 @@ impl Execute for ast::ArithmeticCommand {
         shell: &mut Shell<impl extensions::ShellExtensions>,
         params: &ExecutionParameters,
     ) -> Result<ExecutionResult, error::Error> {
-        let value = self.expr.eval(shell, params, true).await?;
+        let value = match self.expr.eval(shell, params, true).await {
+            Ok(value) => value,
+            Err(error) => {
+                let error = error::Error::from(error);
+                let _ = shell.display_error(&mut params.stderr(shell), &error);
+                0
+            }
+        };
         let result = if value != 0 {
             ExecutionResult::success()
         } else {
@@ -1313,7 +1440,9 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
                 CommandPrefixOrSuffixItem::IoRedirect(redirect) => {
                     if let Err(e) = setup_redirect(&mut context.shell, &mut params, redirect).await
                     {
-                        writeln!(params.stderr(&context.shell), "error: {e}")?;
+                        let _ = context
+                            .shell
+                            .display_error(&mut params.stderr(&context.shell), &e);
                         return Ok(ExecutionResult::general_error().into());
                     }
                 }
@@ -1369,26 +1498,12 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
                             .await?;
 
                     if args.is_empty() {
-                        if let Some(cmd_name) = next_args.first() {
-                            if let Some(alias_value) =
-                                context.shell.aliases().get(cmd_name.as_str())
-                            {
-                                //
-                                // TODO(#57): This is a total hack; aliases are supposed to be
-                                // handled much earlier in the process.
-                                //
-                                let mut alias_pieces: Vec<_> = alias_value
-                                    .split_ascii_whitespace()
-                                    .map(|i| i.to_owned())
-                                    .collect();
-
-                                next_args.remove(0);
-                                alias_pieces.append(&mut next_args);
-
-                                next_args = alias_pieces;
+                        if !next_args.is_empty() {
+                            // Only what stands there unquoted is an alias.
+                            if arg.value == next_args[0] {
+                                expand_alias(&context.shell, &mut next_args);
                             }
-
-                            let first_arg = next_args[0].as_str();
+                            let first_arg = next_args.first().map_or("", String::as_str);
 
                             // Check if we're going to be invoking a special declaration builtin.
                             // That will change how we parse and process args.
@@ -1475,6 +1590,37 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
             // might result in a non-zero exit status stored in the shell.
             Ok(ExecutionResult::new(context.shell.last_exit_status()).into())
         }
+    }
+}
+
+/// Expands the alias that `words` may start with, and the one that its text may start with.
+///
+/// Unlike in other shells, the words have been expanded already when this happens; text that is
+/// more than plain words goes through `eval`.
+fn expand_alias(shell: &Shell<impl extensions::ShellExtensions>, words: &mut Vec<String>) {
+    let mut seen = vec![];
+    while let Some(first) = words.first()
+        && !seen.contains(first)
+        && let Some(text) = shell.aliases().get(first)
+    {
+        let name = words.remove(0);
+        if text.contains(|c: char| "|&;<>()$`\\\"'*?[]{}~#=!\n".contains(c)) {
+            let rest = words
+                .iter()
+                .map(|word| crate::escape::force_quote(word, crate::escape::QuoteMode::SingleQuote))
+                .join(" ");
+            // The name within its own text is the command.
+            let text = match text.strip_prefix(name.as_str()) {
+                Some(rest) if rest.starts_with(char::is_whitespace) || rest.is_empty() => {
+                    format!("\\{text}")
+                }
+                _ => text.clone(),
+            };
+            *words = vec![String::from("eval"), format!("{text} {rest}")];
+            return;
+        }
+        seen.push(name);
+        words.splice(0..0, text.split_ascii_whitespace().map(str::to_owned));
     }
 }
 
@@ -1666,6 +1812,20 @@ async fn apply_assignment(
         }
     };
 
+    // An integer's value is an expression.
+    let new_value = match new_value {
+        ShellValueLiteral::Scalar(text)
+            if shell
+                .env()
+                .get(variable_name)
+                .is_some_and(|(_, variable)| variable.is_treated_as_integer()) =>
+        {
+            let value = arithmetic::expand_and_eval(shell, params, &text, false).await?;
+            ShellValueLiteral::Scalar(value.to_string())
+        }
+        other => other,
+    };
+
     if shell.options().print_commands_and_arguments {
         let op = if assignment.append { "+=" } else { "=" };
         shell
@@ -1848,7 +2008,7 @@ pub(crate) async fn setup_redirect(
                         .map_err(|err| {
                             error::ErrorKind::RedirectionFailure(
                                 expanded_file_path.to_string_lossy().to_string(),
-                                err.to_string(),
+                                error::io_text(&err),
                             )
                         })?;
 
@@ -1961,6 +2121,10 @@ pub(crate) async fn setup_redirect(
             }
         }
 
+        ast::IoRedirect::Variable(name, kind, target) => {
+            setup_variable_redirect(shell, params, name, kind, target).await?;
+        }
+
         ast::IoRedirect::HereDocument(fd_num, io_here) => {
             // If not specified, default to stdin (fd 0).
             let fd_num = fd_num.unwrap_or(0);
@@ -1993,6 +2157,45 @@ pub(crate) async fn setup_redirect(
     Ok(())
 }
 
+/// Sets up a redirection like `{name}>file`: with a descriptor that the shell chooses, and that
+/// stays open after the command. `{name}>&-` closes it.
+#[async_recursion::async_recursion]
+async fn setup_variable_redirect(
+    shell: &mut Shell<impl extensions::ShellExtensions>,
+    params: &mut ExecutionParameters,
+    name: &str,
+    kind: &ast::IoFileRedirectKind,
+    target: &ast::IoFileRedirectTarget,
+) -> Result<(), error::Error> {
+    /// The first descriptor to choose.
+    const FIRST_CHOSEN_FD: ShellFd = 10;
+
+    if let ast::IoFileRedirectTarget::Duplicate(word) = target
+        && word.value == "-"
+    {
+        let fd = shell.env_str(name).and_then(|value| value.parse().ok());
+        let fd: ShellFd = fd.ok_or(error::ErrorKind::InvalidRedirection)?;
+        params.open_files.remove_fd(fd);
+        shell.open_files_mut().remove_fd(fd);
+        return Ok(());
+    }
+    let fd = (FIRST_CHOSEN_FD..ShellFd::MAX)
+        .find(|fd| params.try_fd(shell, *fd).is_none())
+        .ok_or(error::ErrorKind::TooManyOpenFiles)?;
+    let redirect = ast::IoRedirect::File(Some(fd), kind.clone(), target.clone());
+    setup_redirect(shell, params, &redirect).await?;
+    if let Some(file) = params.try_fd(shell, fd) {
+        shell.open_files_mut().set_fd(fd, file);
+    }
+    shell.env_mut().update_or_add(
+        name,
+        ShellValueLiteral::Scalar(fd.to_string()),
+        |_| Ok(()),
+        EnvironmentLookup::Anywhere,
+        EnvironmentScope::Global,
+    )
+}
+
 /// Sets up redirection of both stdout and stderr to the same file, given by `file_path`.
 ///
 /// # Arguments
@@ -2021,7 +2224,7 @@ fn setup_redirect_output_and_error_to(
         .map_err(|err| {
             error::ErrorKind::RedirectionFailure(
                 file_path_to_open.to_string_lossy().to_string(),
-                err.to_string(),
+                error::io_text(&err),
             )
         })?;
 
@@ -2095,9 +2298,19 @@ fn setup_process_substitution(
 }
 
 fn setup_open_file_with_contents(contents: &str) -> Result<OpenFile, error::Error> {
-    let (reader, mut writer) = std::io::pipe()?;
-
     let bytes = contents.as_bytes();
+
+    // More than a pipe holds by default.
+    if bytes.len() > 65536 {
+        use std::io::Seek as _;
+        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
+        let mut file = std::fs::File::from(nix::sys::memfd::memfd_create(c"here-document", flags)?);
+        file.write_all(bytes)?;
+        file.rewind()?;
+        return Ok(file.into());
+    }
+
+    let (reader, mut writer) = std::io::pipe()?;
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

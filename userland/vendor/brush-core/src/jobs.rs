@@ -24,6 +24,8 @@ pub struct JobManager {
     last_background_id: Option<i32>,
     /// Ids and statuses of jobs that ended, for a later `wait`; the oldest first.
     ended: VecDeque<(i32, ExecutionResult)>,
+    /// In a subshell, what `jobs` and `jobs -p` print of its parent's jobs.
+    pub inherited: Vec<(String, Option<i32>)>,
 }
 
 /// How many ended jobs are remembered.
@@ -91,9 +93,21 @@ impl JobManager {
         Self::default()
     }
 
+    /// The job manager of a subshell: without jobs of its own, but it knows of its parent's.
+    pub(crate) fn for_subshell(&self) -> Self {
+        let own = self.jobs.iter();
+        let own = own.map(|job| (job.to_string(), job.representative_pid().or(job.user_id())));
+        Self {
+            inherited: own.chain(self.inherited.iter().cloned()).collect(),
+            last_background_id: self.last_background_id,
+            ..Self::default()
+        }
+    }
+
     /// Adds a job that was started in the background; `$!` is its id from now on.
     pub(crate) fn add_background(&mut self, job: Job) -> &Job {
         self.last_background_id = job.user_id();
+        self.inherited.clear();
         self.add_as_current(job)
     }
 
@@ -371,11 +385,16 @@ impl Display for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "[{}]{:3}{}\t{}",
+            "[{}]{:3}{:24}{}{}",
             self.id,
             self.annotation.to_string(),
-            self.state,
-            self.command_line
+            self.state.to_string(),
+            self.command_line,
+            if matches!(self.state, JobState::Running) {
+                " &"
+            } else {
+                ""
+            },
         )
     }
 }

@@ -248,7 +248,9 @@ impl RuntimeOptions {
             glob_ranges_use_c_locale: true,
             glob_skip_dots: true,
             patsub_replacement: true,
-            max_function_call_depth: create_options.max_function_call_depth,
+            // Each level takes stack, which grows; without a limit an endless recursion would take
+            // all memory.
+            max_function_call_depth: create_options.max_function_call_depth.or(Some(10_000)),
             ..Self::default()
         };
 

@@ -148,6 +148,18 @@ pub struct Shell<SE: extensions::ShellExtensions = extensions::DefaultShellExten
     /// History of commands executed in the shell.
     history: Option<crate::history::History>,
 
+    /// Loops around the running command, in the same function.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) loop_depth: u32,
+
+    /// While a trap runs, the status of the command before it.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) status_before_trap: Option<u8>,
+
+    /// The process's file mode creation mask before this subshell changed it.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub(crate) umask_before: Option<u32>,
+
     /// Set in the shell of a background job.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) control: Option<Arc<crate::tasks::TaskControl>>,
@@ -164,7 +176,10 @@ impl<SE: extensions::ShellExtensions> Clone for Shell<SE> {
             env: self.env.clone(),
             funcs: self.funcs.clone(),
             options: self.options.clone(),
-            jobs: jobs::JobManager::new(),
+            jobs: self.jobs.for_subshell(),
+            loop_depth: 0,
+            umask_before: None,
+            status_before_trap: None,
             aliases: self.aliases.clone(),
             last_exit_status: self.last_exit_status,
             last_exit_status_change_count: self.last_exit_status_change_count,
@@ -282,6 +297,23 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
     /// * `delta` - The number of lines to increment the current line offset by.
     pub fn increment_interactive_line_offset(&mut self, delta: usize) {
         self.call_stack.increment_current_line_offset(delta);
+    }
+
+    /// The status with which `exit` ends the shell where it does not say.
+    pub fn default_exit_status(&self) -> u8 {
+        self.status_before_trap.unwrap_or(self.last_exit_status)
+    }
+
+    /// Tells that the shell has changed the process's file mode creation mask, and what it was.
+    pub const fn note_umask(&mut self, before: u32) {
+        if self.depth > 0 && self.umask_before.is_none() {
+            self.umask_before = Some(before);
+        }
+    }
+
+    /// Whether a loop is running for `break` and `continue` to act on.
+    pub const fn in_loop(&self) -> bool {
+        self.loop_depth > 0
     }
 
     /// Updates the currently executing command in the shell.

@@ -250,7 +250,12 @@ pub fn watch_signal(signal: Signal, ignore: bool) -> Result<(), error::Error> {
     if !original.iter().any(|(s, _)| *s == signal) {
         // What whoever started the shell had ignored (`nohup`) stays ignored. SIGPIPE is ignored
         // by the runtime, and the job-control signals by an interactive shell itself.
-        let own = [Signal::SIGPIPE, Signal::SIGTTOU, Signal::SIGTTIN, Signal::SIGTSTP];
+        let own = [
+            Signal::SIGPIPE,
+            Signal::SIGTTOU,
+            Signal::SIGTTIN,
+            Signal::SIGTSTP,
+        ];
         if matches!(before.handler(), SigHandler::SigIgn) && !own.contains(&signal) {
             // SAFETY: as it was.
             unsafe { nix::sys::signal::sigaction(signal, &before) }?;
@@ -329,9 +334,8 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
             };
             let mut count = 0u64.to_ne_bytes();
             // SAFETY: the buffer is as long as said, and lives across the call.
-            let _ = unsafe {
-                libc::read(events.as_raw_fd(), count.as_mut_ptr().cast(), count.len())
-            };
+            let _ =
+                unsafe { libc::read(events.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
             ready.clear_ready();
         }
     }
@@ -350,7 +354,9 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
     /// Whether the shell has a trap for SIGINT, or ignores it.
     pub(crate) fn handles_interrupt(&self) -> bool {
         let interrupt = TrapSignal::Signal(sys::signal::Signal::SIGINT);
-        self.traps().iter_handlers().any(|(signal, _)| signal == interrupt)
+        self.traps()
+            .iter_handlers()
+            .any(|(signal, _)| signal == interrupt)
     }
 
     /// Whether the code of this shell has been asked to stop; if so, the result with which it is
@@ -384,10 +390,19 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
         subshell
     }
 
-    /// Ends a subshell: runs its EXIT trap.
+    /// Ends a subshell, whose status is that of its last command: runs its EXIT trap, and gives
+    /// back what it changed of the process.
     pub(crate) async fn end_subshell(&mut self, params: &ExecutionParameters) {
         if self.traps().handles(TrapSignal::Exit) {
-            let _ = self.invoke_trap_handler(TrapSignal::Exit, params).await;
+            let result = self.invoke_trap_handler(TrapSignal::Exit, params).await;
+            if let Ok(result) = result
+                && result.is_return_or_exit()
+            {
+                self.set_last_exit_status(result.exit_code.into());
+            }
+        }
+        if let Some(mask) = self.umask_before.take() {
+            sys::process::set_umask(mask);
         }
     }
 }
@@ -416,7 +431,7 @@ where
             };
             shell.set_last_exit_status(result.exit_code.into());
             shell.end_subshell(&params).await;
-            Ok(ExecutionResult::from(result.exit_code))
+            Ok(ExecutionResult::new(shell.last_exit_status()))
         })
     })
 }

@@ -260,6 +260,9 @@ impl<SE: extensions::ShellExtensions> Default for Shell<SE> {
             parser_impl: crate::parser::ParserImpl::default(),
             key_bindings: None,
             history: None,
+            loop_depth: 0,
+            umask_before: None,
+            status_before_trap: None,
             control: None,
         }
     }

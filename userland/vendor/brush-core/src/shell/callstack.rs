@@ -102,7 +102,13 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         if let Some(max_call_depth) = self.options.max_function_call_depth
             && self.call_stack.function_call_depth() >= max_call_depth
         {
-            return Err(error::ErrorKind::MaxFunctionCallDepthExceeded.into());
+            // Nothing on the way here goes on.
+            if self.options.interactive {
+                crate::tasks::request_interrupt();
+            }
+            return Err(
+                error::Error::from(error::ErrorKind::MaxFunctionCallDepthExceeded).into_fatal(),
+            );
         }
 
         if tracing::enabled!(target: trace_categories::FUNCTIONS, tracing::Level::DEBUG) {

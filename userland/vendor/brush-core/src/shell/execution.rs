@@ -133,24 +133,73 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         params: &ExecutionParameters,
         call_type: callstack::ScriptCallType,
     ) -> Result<ExecutionResult, error::Error> {
-        let mut reader = std::io::BufReader::new(file);
-        let mut parser = brush_parser::Parser::new(&mut reader, &self.parser_options());
+        let mut bytes = vec![];
+        let mut file = file;
+        file.read_to_end(&mut bytes)?;
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned());
 
         tracing::debug!(target: trace_categories::PARSE, "Parsing sourced file: {}", source_info.source);
-        let parse_result = parser.parse_program();
+        let parse_result = self.parse_string(text.as_str());
 
         let script_positional_args = args.map(Into::into);
+        let ends_shell = matches!(call_type, callstack::ScriptCallType::Run);
 
         self.call_stack
             .push_script(call_type, source_info, script_positional_args);
 
-        let result = self
-            .run_parsed_result(parse_result, source_info, params)
-            .await;
+        let result = if parse_result.is_err() {
+            self.run_command_by_command(&text, source_info, params, ends_shell)
+                .await
+        } else {
+            self.run_parsed_result(parse_result, source_info, params)
+                .await
+        };
 
         self.call_stack.pop();
 
         result
+    }
+
+    /// Runs a text that does not parse as a whole: each command runs before the next one is looked
+    /// at, so that what stands before the error runs, and what stands after an `exit` may be
+    /// anything. The error ends the shell if `ends_shell`, else only the text.
+    async fn run_command_by_command(
+        &mut self,
+        text: &str,
+        source_info: &crate::SourceInfo,
+        params: &ExecutionParameters,
+        ends_shell: bool,
+    ) -> Result<ExecutionResult, error::Error> {
+        let mut result = ExecutionResult::success();
+        // Lines that have run stay as empty ones, for the sake of line numbers.
+        let mut line = 0;
+        let mut command = String::new();
+        let mut lines = text.split_inclusive('\n').peekable();
+        while let Some(next) = lines.next() {
+            command.push_str(next);
+            line += 1;
+            let parsed = self.parse_string(command.as_str());
+            let goes_on = match &parsed {
+                _ if command.ends_with("\\\n") => true,
+                Err(brush_parser::ParseError::Tokenizing { inner, .. }) => inner.is_incomplete(),
+                Err(brush_parser::ParseError::ParsingAtEndOfInput) => true,
+                _ => false,
+            };
+            if goes_on && lines.peek().is_some() {
+                continue;
+            }
+            let broken = parsed.is_err();
+            result = self.run_parsed_result(parsed, source_info, params).await?;
+            if broken && !ends_shell {
+                return Ok(ExecutionResult::from(result.exit_code));
+            }
+            if !result.is_normal_flow() {
+                break;
+            }
+            command = "\n".repeat(line);
+        }
+        Ok(result)
     }
 
     /// Executes the given string as a shell program, returning the resulting exit status.
@@ -169,6 +218,31 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         let parse_result = self.parse_string(command);
         self.run_parsed_result(parse_result, source_info, params)
             .await
+    }
+
+    /// As [`Self::run_string`], but a syntax error does not end the shell: for text that a command
+    /// of a running script brings along.
+    ///
+    /// # Arguments
+    ///
+    /// * `command` - The command to execute.
+    /// * `source_info` - Information about the source of the command text.
+    /// * `params` - Execution parameters.
+    pub async fn run_string_inside<S: Into<String>>(
+        &mut self,
+        command: S,
+        source_info: &crate::SourceInfo,
+        params: &ExecutionParameters,
+    ) -> Result<ExecutionResult, error::Error> {
+        match self.parse_string(command) {
+            Err(error) => {
+                let error = error::ErrorKind::ParseError(error, source_info.clone());
+                let error = error::Error::from(error);
+                let _ = self.display_error(&mut params.stderr(self), &error);
+                Ok(error.into_result(self))
+            }
+            parsed => self.run_parsed_result(parsed, source_info, params).await,
+        }
     }
 
     /// Executes the given command, provided to a shell executable on the command

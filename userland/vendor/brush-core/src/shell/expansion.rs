@@ -10,11 +10,6 @@ impl<SE: extensions::ShellExtensions> crate::Shell<SE> {
         self.env_str("IFS").unwrap_or_else(|| " \t\n".into())
     }
 
-    /// Returns the first character of the IFS variable, or a space if it is not set.
-    pub(crate) fn get_ifs_first_char(&self) -> char {
-        self.ifs().chars().next().unwrap_or(' ')
-    }
-
     /// Applies basic shell expansion to the provided string.
     ///
     /// # Arguments

@@ -21,7 +21,11 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
             if interrupted {
                 crate::tasks::request_interrupt();
             }
-            result?;
+            // A trap that exits says with what status.
+            let result = result?;
+            if result.is_return_or_exit() {
+                self.last_exit_status = result.exit_code.into();
+            }
         }
 
         Ok(())
@@ -88,12 +92,14 @@ impl<SE: crate::extensions::ShellExtensions> crate::Shell<SE> {
         // `run_string()`. This is safe because `result` is captured into a variable
         // (never early-returned with `?`), so `leave_trap_handler()` always runs.
         self.enter_trap_handler(signal, Some(&handler));
+        let outer_status = self.status_before_trap.replace(orig_last_exit_status);
 
         let result = self
             .run_string(&handler.command, &handler.source_info, &params)
             .await;
 
         self.leave_trap_handler();
+        self.status_before_trap = outer_status;
         self.last_exit_status = orig_last_exit_status;
 
         result

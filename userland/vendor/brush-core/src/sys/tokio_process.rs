@@ -12,3 +12,9 @@ pub(crate) fn spawn(command: std::process::Command) -> std::io::Result<Child> {
 pub(crate) fn group_exists(pgid: ProcessId) -> bool {
     nix::sys::signal::killpg(nix::unistd::Pid::from_raw(pgid), None).is_ok()
 }
+
+/// Sets the process's file mode creation mask.
+#[cfg(unix)]
+pub(crate) fn set_umask(mask: u32) {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(mask));
+}
