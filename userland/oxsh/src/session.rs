@@ -32,6 +32,8 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
     let mut history = HistoryFile::new(shell);
     shell.start_interactive_session()?;
 
+    // Whether the user knows that jobs are stopped, and asked to leave all the same.
+    let mut warned = false;
     loop {
         before_prompt(shell, &editor).await?;
         let prompt = shell.compose_prompt().await?;
@@ -49,8 +51,12 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
                     continue;
                 }
                 if result.is_some_and(|r| r.is_return_or_exit()) {
-                    break;
+                    if may_leave(shell, &mut warned) {
+                        break;
+                    }
+                    continue;
                 }
+                warned = false;
             }
             Outcome::Interrupted => {
                 shell.set_last_exit_status(INTERRUPTED);
@@ -62,7 +68,10 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
                     "exit"
                 };
                 let _ = writeln!(shell.stderr(), "{word}");
-                break;
+                if may_leave(shell, &mut warned) {
+                    break;
+                }
+                continue;
             }
         }
         if shell.options().exit_after_one_command {
@@ -71,6 +80,20 @@ pub async fn run(shell: &mut Shell) -> Result<(), brush_core::Error> {
     }
     shell.end_interactive_session()?;
     shell.on_exit().await
+}
+
+/// Whether the session may end: not the first time that the user asks while jobs are stopped,
+/// which would end with it.
+fn may_leave(shell: &mut Shell, warned: &mut bool) -> bool {
+    let _ = shell.jobs_mut().notice_stops();
+    let stopped =
+        |job: &brush_core::jobs::Job| matches!(job.state, brush_core::jobs::JobState::Stopped);
+    if std::mem::replace(warned, true) || !shell.jobs().jobs.iter().any(stopped) {
+        return true;
+    }
+    let _ = writeln!(shell.stderr(), "There are stopped jobs.");
+    shell.set_last_exit_status(1);
+    false
 }
 
 /// Reports finished jobs, repairs the terminal, runs `PROMPT_COMMAND`.

@@ -162,7 +162,7 @@ fn an_interrupt_ends_a_script_wherever_it_is() {
             Ok(3),
         ),
         (
-            "trap 'echo int' INT; sleep 60 & echo ready; wait; echo $?; kill -KILL $!",
+            "trap 'echo int' INT; sleep 60 & p=$!; { sleep 0.5; echo ready; } & wait $p; echo $?; kill -KILL $p",
             "int\n130\n",
             Ok(0),
         ),

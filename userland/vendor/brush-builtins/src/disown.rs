@@ -5,6 +5,7 @@ use brush_core::{ExecutionResult, builtins, jobs};
 
 /// Has the shell forget jobs, which go on without it.
 #[derive(Parser)]
+#[clap(disable_help_flag = true)]
 pub(crate) struct DisownCommand {
     /// All jobs.
     #[arg(short = 'a')]

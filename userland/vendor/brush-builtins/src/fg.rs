@@ -18,6 +18,7 @@ impl builtins::Command for FgCommand {
         context: brush_core::ExecutionContext<'_, SE>,
     ) -> Result<brush_core::ExecutionResult, Self::Error> {
         let mut stderr = context.stdout();
+        context.shell.jobs_mut().notice_stops()?;
 
         // Read interactive option before taking mutable borrow on jobs
         let is_interactive = context.shell.options().interactive;

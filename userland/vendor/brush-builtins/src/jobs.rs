@@ -42,6 +42,7 @@ impl builtins::Command for JobsCommand {
             return error::unimp("jobs -n");
         }
 
+        context.shell.jobs_mut().notice_stops()?;
         if !self.job_specs.is_empty() {
             let mut result = ExecutionResult::success();
             for spec in &self.job_specs {

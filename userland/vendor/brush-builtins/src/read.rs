@@ -11,10 +11,6 @@ use std::io::{Read, Write};
 /// This is 128 + SIGALRM (14) = 142, matching bash behavior.
 const TIMEOUT_EXIT_CODE: u8 = 142;
 
-/// ASCII control character for Ctrl+C (ETX - End of Text).
-const CTRL_C: char = '\x03';
-/// ASCII control character for Ctrl+D (EOT - End of Transmission).
-const CTRL_D: char = '\x04';
 /// Backslash character used for escape processing.
 const BACKSLASH: char = '\\';
 /// Default line delimiter (newline).
@@ -317,10 +313,8 @@ enum InputEvent {
     Eof,
     /// The read operation timed out.
     Timeout,
-    /// Ctrl+C was pressed.
-    CtrlC,
-    /// Ctrl+D was pressed.
-    CtrlD,
+    /// SIGINT asks the shell to stop what it does.
+    Interrupt,
 }
 
 impl InputReader {
@@ -380,7 +374,7 @@ impl InputReader {
                 Ok(true) => { /* Data available, proceed. */ }
                 Ok(false) => return Ok(InputEvent::Timeout),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-                    return Ok(InputEvent::CtrlC);
+                    return Ok(InputEvent::Interrupt);
                 }
                 Err(e) => return Err(e.into()),
             }
@@ -390,7 +384,7 @@ impl InputReader {
             match self.input.read(&mut self.buffer) {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
                     if brush_core::tasks::is_interrupted() {
-                        return Ok(InputEvent::CtrlC);
+                        return Ok(InputEvent::Interrupt);
                     }
                 }
                 result => break result?,
@@ -400,14 +394,7 @@ impl InputReader {
             return Ok(InputEvent::Eof);
         }
 
-        let ch = self.complete_char(self.buffer[0])?;
-
-        // Map control characters to events.
-        Ok(match ch {
-            CTRL_C => InputEvent::CtrlC,
-            CTRL_D => InputEvent::CtrlD,
-            _ => InputEvent::Char(ch),
-        })
+        Ok(InputEvent::Char(self.complete_char(self.buffer[0])?))
     }
 }
 
@@ -462,18 +449,8 @@ fn read_line_with_reader(
                 }));
             }
 
-            InputEvent::CtrlC => {
+            InputEvent::Interrupt => {
                 return Ok(ReadResult::Interrupted);
-            }
-
-            InputEvent::CtrlD => {
-                // At line start = EOF, mid-input = flush current input.
-                // Bash discards pending backslash here too.
-                return Ok(if line.is_empty() && !pending_backslash {
-                    ReadResult::Eof(None)
-                } else {
-                    ReadResult::Line(line)
-                });
             }
 
             InputEvent::Char(ch) => {
@@ -514,8 +491,8 @@ fn read_line_with_reader(
                     return Ok(ReadResult::Line(line));
                 }
 
-                // Ignore non-whitespace control characters.
-                if ch.is_ascii_control() && !ch.is_ascii_whitespace() {
+                // No variable can hold it.
+                if ch == '\0' {
                     continue;
                 }
 
@@ -598,11 +575,17 @@ impl ReadCommand {
         &self,
         file: &brush_core::openfiles::OpenFile,
     ) -> Result<Option<brush_core::terminal::AutoModeGuard>, brush_core::Error> {
+        // The terminal's own line editing serves until single characters are asked for.
+        let by_character = self.return_after_n_chars.is_some()
+            || self.return_after_n_chars_no_delimiter.is_some()
+            || self.delimiter.is_some();
+        if !by_character && !self.silent {
+            return Ok(None);
+        }
         let mode = brush_core::terminal::AutoModeGuard::new(file.to_owned()).ok();
         if let Some(mode) = &mode {
             let config = brush_core::terminal::Settings::builder()
-                .line_input(false)
-                .interrupt_signals(false)
+                .line_input(!by_character)
                 .echo_input(!self.silent)
                 .build();
 

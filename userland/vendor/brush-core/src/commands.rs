@@ -663,6 +663,11 @@ pub(crate) fn execute_external_command(
             }
         }
 
+        // An interactive shell ignores what stops those who write to the terminal from behind.
+        if new_pg && context.shell.options().interactive {
+            cmd.default_terminal_signals();
+        }
+
         // Keys that end the foreground must not end what runs behind it, where no group of its own
         // keeps them away.
         if context.shell.control.is_some() && !context.shell.options().enable_job_control {

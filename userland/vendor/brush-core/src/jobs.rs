@@ -242,13 +242,19 @@ impl JobManager {
         Ok(self.sweep_completed_jobs())
     }
 
+    /// Sees which jobs have stopped.
+    pub fn notice_stops(&mut self) -> Result<(), error::Error> {
+        for job in &mut self.jobs {
+            job.notice_stop()?;
+        }
+        Ok(())
+    }
+
     /// Polls all managed jobs for completion.
     pub fn poll(&mut self) -> Result<Vec<JobResult>, error::Error> {
         let mut results = vec![];
 
-        for job in &mut self.jobs {
-            job.notice_stop()?;
-        }
+        self.notice_stops()?;
 
         let mut i = 0;
         while i != self.jobs.len() {
@@ -383,19 +389,7 @@ pub struct Job {
 
 impl Display for Job {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "[{}]{:3}{:24}{}{}",
-            self.id,
-            self.annotation.to_string(),
-            self.state.to_string(),
-            self.command_line,
-            if matches!(self.state, JobState::Running) {
-                " &"
-            } else {
-                ""
-            },
-        )
+        f.write_str(&self.describe(&self.state.to_string()))
     }
 }
 
@@ -416,7 +410,12 @@ impl Job {
             tasks: tasks.into_iter().collect(),
             pgid: None,
             annotation: JobAnnotation::None,
-            command_line,
+            // On one line.
+            command_line: command_line
+                .lines()
+                .map(str::trim)
+                .collect::<Vec<_>>()
+                .join(" "),
             state,
             control: None,
             user_id: None,
@@ -424,6 +423,38 @@ impl Job {
             waited: false,
         }
         .with_user_id()
+    }
+
+    /// The line with which the shell speaks of the job, in the given state.
+    fn describe(&self, state: &str) -> String {
+        format!(
+            "[{}]{:3}{state:24}{}{}",
+            self.id,
+            self.annotation.to_string(),
+            self.command_line,
+            if matches!(self.state, JobState::Running) {
+                " &"
+            } else {
+                ""
+            },
+        )
+    }
+
+    /// The line with which the shell tells that the job has ended with `result`.
+    pub(crate) fn describe_end(&self, result: &ExecutionResult) -> String {
+        let state = match u8::from(result.exit_code) {
+            0 => "Done".to_owned(),
+            129 => "Hangup".to_owned(),
+            130 => "Interrupt".to_owned(),
+            131 => "Quit".to_owned(),
+            134 => "Aborted".to_owned(),
+            137 => "Killed".to_owned(),
+            139 => "Segmentation fault".to_owned(),
+            141 => "Broken pipe".to_owned(),
+            143 => "Terminated".to_owned(),
+            code => format!("Exit {code}"),
+        };
+        self.describe(&state)
     }
 
     /// Takes ids from the tasks: users know a pipeline by its last process.

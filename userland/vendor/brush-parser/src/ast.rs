@@ -350,7 +350,7 @@ impl Display for Pipeline {
         }
         for (i, command) in self.seq.iter().enumerate() {
             if i > 0 {
-                write!(f, " |")?;
+                write!(f, " | ")?;
             }
             write!(f, "{command}")?;
         }
@@ -1495,7 +1495,7 @@ impl SourceLocation for RedirectList {
 impl Display for RedirectList {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for item in &self.0 {
-            write!(f, "{item}")?;
+            write!(f, " {item}")?;
         }
         Ok(())
     }

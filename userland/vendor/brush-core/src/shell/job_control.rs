@@ -10,8 +10,12 @@ impl<SE: extensions::ShellExtensions> crate::Shell<SE> {
         let results = self.jobs.poll()?;
 
         if self.options.enable_job_control {
-            for (job, _result) in results {
-                writeln!(self.stderr(), "{job}")?;
+            for (job, result) in results {
+                let line = match &result {
+                    Ok(result) => job.describe_end(result),
+                    Err(_) => job.to_string(),
+                };
+                writeln!(self.stderr(), "{line}")?;
             }
         }
 

@@ -50,6 +50,8 @@ pub trait CommandFgControlExt {
     fn take_foreground(&mut self);
     /// Arranges for the command to become a session leader when it is executed.
     fn lead_session(&mut self);
+    /// Arranges for the command to be stopped when it writes to the terminal of others.
+    fn default_terminal_signals(&mut self);
     /// Arranges for the command to start with SIGINT and SIGQUIT ignored.
     fn ignore_keyboard_signals(&mut self);
 }
@@ -72,6 +74,18 @@ impl CommandFgControlExt for std::process::Command {
         // rust can't guarantee safety of code running in such a context.
         unsafe {
             self.pre_exec(pre_exec_lead_session);
+        }
+    }
+
+    fn default_terminal_signals(&mut self) {
+        // SAFETY: the function only makes a system call.
+        unsafe {
+            self.pre_exec(|| {
+                use nix::sys::signal::{SigHandler, Signal, signal};
+                // SAFETY: the default action runs no code of this process.
+                unsafe { signal(Signal::SIGTTOU, SigHandler::SigDfl) }?;
+                Ok(())
+            });
         }
     }
 
