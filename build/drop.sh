@@ -16,4 +16,4 @@ if [ ! -x "$tool" ]; then
     tool=$TARGET/release/oxbow-image
 fi
 place=$("$tool" drop "$IMAGE" "$file" "$dest")
-say "$place: $(stat -Lc '%s bytes, mode %a' "$file"), on $IMAGE"
+say "$place: $(stat -Lc '%s bytes, mode %a' "$file"), on ${IMAGE#"$OXBOW_TOP"/}"

@@ -27,6 +27,15 @@ if ! has_rustup && [ -d "$OXBOW_HOME/toolchain/bin" ]; then
 fi
 # Toolchains are set-up's business: rustup must neither download nor ask in the middle of a build.
 export RUSTUP_AUTO_INSTALL=0
+# Panic messages name the files of crates, which lie in somebody's home: not in programs that are the same for everybody.
+# (In the environment, so that cargo finds the same flags when a test calls it; there, a space would end a flag.)
+crates=${CARGO_HOME:-$HOME/.cargo}/registry/src
+if [[ $crates != *[[:space:]]* ]]; then
+    for target in $NONE $UEFI $MUSL; do
+        target=${target^^}
+        export "CARGO_TARGET_${target//-/_}_RUSTFLAGS=--remap-path-prefix=$crates=/crates"
+    done
+fi
 # mke2fs, debugfs and e2fsck.
 PATH=$PATH:/usr/sbin:/sbin
 cd "$OXBOW_TOP"
@@ -54,7 +63,11 @@ build_with_cargo() (
     ) &
     ticker=$!
     trap 'kill $ticker' EXIT
-    cargo build "$@" 2> >(grep --line-buffered -v '^ *Finished ' >&2 || true)
+    cargo build "$@" 2> >(grep --line-buffered -v '^ *Finished ' >&2 || true) && return
+    local status=$?
+    reachable https://index.crates.io/config.json ||
+        say "note: crates.io cannot be reached from here; the first build fetches the crates of Cargo.lock from there"
+    return "$status"
 )
 
 # Which files are sources is git's to say.

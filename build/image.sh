@@ -40,5 +40,5 @@ uefi=()
     --cmdline-file "$OXBOW_TOP/build/cmdline" --root "$DIST/root" --output "$image"
 size=$(stat -c %s "$image")
 printf '%s\n%s\n' "$now" "$(state_of_image)" >"$stamp"
-say "$image: $(awk -v b="$size" 'BEGIN { printf "%.2f MB", b / 1e6 }'), made in $(seconds_since "$start")"
+say "${image#"$OXBOW_TOP"/}: $(awk -v b="$size" 'BEGIN { printf "%.2f MB", b / 1e6 }'), made in $(seconds_since "$start")"
 [ "$size" -lt "$limit" ] || die "the image is too large: $size bytes, the limit is $limit."

@@ -11,5 +11,5 @@ if [ -f "$SSH_KEY" ]; then
 else
     rm -f "$SSH_KEY.pub"
     ssh-keygen -q -t ed25519 -N '' -C oxbow-development -f "$SSH_KEY"
-    say "$SSH_KEY: the key that development images of this checkout let in"
+    say "${SSH_KEY#"$OXBOW_TOP"/}: the key that development images of this checkout let in"
 fi

@@ -416,6 +416,25 @@ fn bios_boots_from_the_copy_of_a_damaged_table() {
     good_disk(Firmware::Bios, &entries.0, &[]);
 }
 
+/// Beside the time of the build, which a linker writes into a PE file where nobody tells it not
+/// to, a PDB's number made every build another one.
+#[test]
+fn the_uefi_loader_has_nothing_of_its_build() {
+    image();
+    let file = fs::read(target().join("x86_64-unknown-uefi/loader/oxbow-loader-uefi.efi"));
+    let file = file.expect("the loader");
+    assert!(!file.windows(4).any(|w| w == b".pdb"), "names a PDB");
+    let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    let header = u32_at(0x3c) as usize;
+    assert_eq!(&file[header..header + 4], b"PE\0\0");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("a date after 1970")
+        .as_secs();
+    let age = now.abs_diff(u64::from(u32_at(header + 8)));
+    assert!(age > 366 * 86400, "the time stamp is a time: {age} s ago");
+}
+
 /// The checking kernel's file with `change` made, packed onto a copy of the good image without
 /// the image builder's checks.
 fn packed_kernel(change: impl FnOnce(&mut Vec<u8>)) -> Scratch {
