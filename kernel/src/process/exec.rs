@@ -330,6 +330,8 @@ fn first_task(
         clear_tid: AtomicU64::new(0),
         set_tid: AtomicU64::new(0),
         robust_list: AtomicU64::new(0),
+        pi_owned: AtomicU32::new(0),
+        pi_ending: AtomicBool::new(false),
         minor_faults: AtomicU64::new(0),
         major_faults: AtomicU64::new(0),
         no_new_privs: AtomicBool::new(false),

@@ -11,7 +11,7 @@ use super::sigstate::SIG_IGN;
 use super::task::StopState;
 use super::tree::{Node, TREE, Tree, Zombie};
 use super::{ExitStatus, Pid, Process, SigFields, SigInfo, SigSet, Task, Usage};
-use super::{current, deliver, futex, session, signal, wait};
+use super::{current, deliver, futex, futex_pi, session, signal, wait};
 use crate::abi;
 use crate::mm::UserAddr;
 use crate::sched;
@@ -42,6 +42,7 @@ pub fn exit_thread(status: ExitStatus) -> ! {
 fn leave(status: ExitStatus) {
     let task = current();
     let process = task.process.clone();
+    task.pi_ending.store(true, Ordering::SeqCst);
     release_user_state(&task, &process);
     if let Some(thread) = task.thread() {
         thread.replace_space(None);
@@ -102,6 +103,7 @@ pub(super) fn release_for_exec(task: &Arc<Task>) {
 /// What the end of a thread does in the program's memory.
 fn release_user_state(task: &Arc<Task>, process: &Arc<Process>) {
     futex::release_robust_list(task);
+    futex_pi::release_owned(task);
     let clear_tid = task.clear_tid.swap(0, Ordering::Relaxed);
     if clear_tid != 0 && memory_is_shared(process) {
         sched::about_to_end();

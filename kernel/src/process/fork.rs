@@ -384,6 +384,8 @@ fn new_task(
         clear_tid: addr_if(CHILD_CLEARTID),
         set_tid: addr_if(CHILD_SETTID),
         robust_list: AtomicU64::new(0),
+        pi_owned: AtomicU32::new(0),
+        pi_ending: AtomicBool::new(false),
         minor_faults: AtomicU64::new(0),
         major_faults: AtomicU64::new(0),
         no_new_privs: flag(&parent.no_new_privs),

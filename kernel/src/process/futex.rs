@@ -23,7 +23,7 @@ use crate::vm::{AddressSpace, UserPtr};
 
 /// What a futex word is, whoever names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
+pub(super) struct Key {
     /// Address of the space (private) or the page cache (shared).
     object: usize,
     /// Address (private) or offset (shared).
@@ -43,13 +43,20 @@ const NR_BUCKETS: usize = 256;
 static BUCKETS: [IrqLock<Vec<Arc<Waiter>>>; NR_BUCKETS] =
     [const { IrqLock::new(Rank::Futex, Vec::new()) }; NR_BUCKETS];
 
+impl Key {
+    /// 8 bits that spread keys.
+    pub(super) fn hash(&self) -> usize {
+        let mixed = (self.object as u64 ^ (self.offset >> 2)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 56) as usize
+    }
+}
+
 fn index_of(key: &Key) -> usize {
-    let mixed = (key.object as u64 ^ (key.offset >> 2)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (mixed >> 56) as usize % NR_BUCKETS
+    key.hash() % NR_BUCKETS
 }
 
 /// The key of the word at `addr`. EINVAL when it is not aligned, EFAULT.
-fn key_of(task: &Task, addr: UserAddr, shared: bool) -> Result<Key> {
+pub(super) fn key_of(task: &Task, addr: UserAddr, shared: bool) -> Result<Key> {
     if !addr.0.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
@@ -372,7 +379,7 @@ fn walk_robust_list(task: &Task, head: u64) -> Result<()> {
     let pending = word(head + 16)?;
     let mut entry = word(head)?;
     for _ in 0..ROBUST_MAX {
-        // Bit 0 marks a priority-inheritance mutex: none exist here.
+        // Bit 0 marks a priority-inheritance mutex, which `futex_pi` hands on afterwards.
         let at = entry & !1;
         if at == head {
             break;

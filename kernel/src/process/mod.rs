@@ -26,6 +26,7 @@ pub mod exec;
 pub mod exit;
 pub mod fork;
 pub mod futex;
+pub mod futex_pi;
 pub mod info;
 pub mod limits;
 pub mod load;

@@ -211,6 +211,10 @@ pub struct Task {
     pub(super) set_tid: AtomicU64,
     /// set_robust_list.
     pub(super) robust_list: AtomicU64,
+    /// Contended priority-inheritance words it owns; changes under the table's lock of each.
+    pub(super) pi_owned: AtomicU32,
+    /// It is ending: nobody may begin to wait for a word of it.
+    pub(super) pi_ending: AtomicBool,
     pub(super) minor_faults: AtomicU64,
     pub(super) major_faults: AtomicU64,
     pub(super) no_new_privs: AtomicBool,

@@ -5,7 +5,7 @@ use super::signal::timespec_ns;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::UserAddr;
-use crate::process::{self, Pid, futex};
+use crate::process::{self, Pid, futex, futex_pi};
 use crate::time;
 use crate::vm::UserPtr;
 
@@ -21,7 +21,7 @@ pub fn futex(
     let command = op & !(abi::FUTEX_PRIVATE_FLAG | abi::FUTEX_CLOCK_REALTIME);
     let shared = op & abi::FUTEX_PRIVATE_FLAG == 0;
     let realtime = op & abi::FUTEX_CLOCK_REALTIME != 0;
-    if realtime && command != abi::FUTEX_WAIT_BITSET {
+    if realtime && !matches!(command, abi::FUTEX_WAIT_BITSET | abi::FUTEX_LOCK_PI2) {
         return Err(Errno::ENOSYS);
     }
     // As in C: a negative count is a large one.
@@ -61,6 +61,11 @@ pub fn futex(
         abi::FUTEX_WAKE_OP => {
             Ok(futex::wake_op(addr, addr2, count.max(1), count2, value3, shared)? as isize)
         }
+        // The one operation whose time was always of the wall clock.
+        abi::FUTEX_LOCK_PI => futex_pi::lock(addr, shared, absolute(arg, true)?).map(|()| 0),
+        abi::FUTEX_LOCK_PI2 => futex_pi::lock(addr, shared, absolute(arg, realtime)?).map(|()| 0),
+        abi::FUTEX_TRYLOCK_PI => futex_pi::try_lock(addr, shared).map(|()| 0),
+        abi::FUTEX_UNLOCK_PI => futex_pi::unlock(addr, shared).map(|()| 0),
         _ => Err(Errno::ENOSYS),
     }
 }

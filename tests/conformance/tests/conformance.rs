@@ -18,11 +18,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("files", "offset_limit", "ext2 takes any offset for lseek"),
     ("mappings", "anonymous_files", "no memfd_create"),
     ("pipes", "splices", "no splice, tee and vmsplice"),
-    (
-        "threads",
-        "inherits",
-        "no futexes with priority inheritance",
-    ),
 ];
 
 fn programs() -> Vec<PathBuf> {

@@ -69,6 +69,8 @@ pub struct Thread {
     nice: AtomicI8,
     /// Packed [`Class`].
     class: AtomicU32,
+    /// Real-time priority lent by who waits for it; 0 for none.
+    lent: AtomicU8,
     /// SCHED_RESET_ON_FORK.
     resets_on_fork: AtomicBool,
 
@@ -200,6 +202,7 @@ impl Thread {
             affinity: AtomicU64::new(CpuMask::MAX),
             nice: AtomicI8::new(0),
             class: AtomicU32::new(pack_class(Class::Normal)),
+            lent: AtomicU8::new(0),
             resets_on_fork: AtomicBool::new(false),
             context: UnsafeCell::new(Context::empty()),
             fpu: UnsafeCell::new(fpu),

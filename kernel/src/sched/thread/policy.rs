@@ -28,6 +28,16 @@ fn unpack_class(packed: u32) -> Class {
     }
 }
 
+/// The class of a thread that is lent real-time priority `lent`, 0 for none.
+fn at_least(own: Class, lent: u8) -> Class {
+    match own {
+        Class::Fifo(p) | Class::RoundRobin(p) if p >= lent => own,
+        _ if lent == 0 => own,
+        Class::RoundRobin(_) => Class::RoundRobin(lent),
+        _ => Class::Fifo(lent),
+    }
+}
+
 impl Thread {
     /// Takes over affinity, nice level and policy of the thread that makes this one (man 7
     /// sched, "Resetting the scheduling policy for child processes").
@@ -67,6 +77,21 @@ impl Thread {
         self.update_policy();
     }
 
+    /// A thread of real-time priority `urgency` waits for this one: until
+    /// [`Thread::end_loan`] it runs as urgently, if it is not more so by itself.
+    pub fn lend(&self, urgency: u8) {
+        if self.lent.fetch_max(urgency, Ordering::Relaxed) < urgency {
+            self.update_policy();
+        }
+    }
+
+    /// Ends what [`Thread::lend`] began.
+    pub fn end_loan(&self) {
+        if self.lent.swap(0, Ordering::Relaxed) != 0 {
+            self.update_policy();
+        }
+    }
+
     /// Whether children start with the default policy.
     pub fn resets_on_fork(&self) -> bool {
         self.resets_on_fork.load(Ordering::Relaxed)
@@ -87,8 +112,9 @@ impl Thread {
     /// Copies nice level and class into the entity, under the lock that guards it.
     pub(in crate::sched) fn apply_policy(&self) {
         self.entity.set_nice(self.nice());
-        if self.entity.class() != self.class() {
-            self.entity.set_class(self.class());
+        let class = at_least(self.class(), self.lent.load(Ordering::Relaxed));
+        if self.entity.class() != class {
+            self.entity.set_class(class);
         }
     }
 
@@ -117,6 +143,14 @@ impl Thread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lent_priority_only_raises() {
+        assert_eq!(at_least(Class::Normal, 0), Class::Normal);
+        assert_eq!(at_least(Class::Idle, 5), Class::Fifo(5));
+        assert_eq!(at_least(Class::Fifo(9), 5), Class::Fifo(9));
+        assert_eq!(at_least(Class::RoundRobin(3), 5), Class::RoundRobin(5));
+    }
 
     #[test]
     fn classes_survive_packing() {
