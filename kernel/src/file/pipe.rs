@@ -33,6 +33,17 @@ struct Chunk {
     end: usize,
 }
 
+impl Chunk {
+    /// Bytes that can be added behind: none when another pipe has the frame too (tee).
+    fn tail(&self) -> usize {
+        if self.frame.ref_count() == 1 {
+            PAGE_SIZE - self.end
+        } else {
+            0
+        }
+    }
+}
+
 #[derive(Default)]
 struct Ring {
     chunks: VecDeque<Chunk>,
@@ -47,7 +58,7 @@ impl Ring {
     }
 
     fn room(&self) -> usize {
-        let tail = self.chunks.back().map_or(0, |c| PAGE_SIZE - c.end);
+        let tail = self.chunks.back().map_or(0, Chunk::tail);
         tail + self.max_chunks.saturating_sub(self.chunks.len()) * PAGE_SIZE
     }
 
@@ -55,7 +66,7 @@ impl Ring {
     fn fill(&mut self, src: &mut IoSource<'_>) -> Result<usize> {
         let mut total = 0;
         while src.remaining() > 0 {
-            let full = self.chunks.back().is_none_or(|c| c.end == PAGE_SIZE);
+            let full = self.chunks.back().is_none_or(|c| c.tail() == 0);
             if full {
                 if self.chunks.len() >= self.max_chunks {
                     break;
@@ -114,10 +125,46 @@ impl Ring {
                 Err(e) => return if total > 0 { Ok(total) } else { Err(e) },
             }
             if chunk.start == chunk.end {
-                self.spare = self.chunks.pop_front().map(|c| c.frame);
+                let drained = self.chunks.pop_front().map(|c| c.frame);
+                self.spare = drained.filter(|frame| frame.ref_count() == 1);
             }
         }
         Ok(total)
+    }
+}
+
+impl Ring {
+    /// References to the first `max` unread bytes.
+    fn copies(&self, max: usize) -> VecDeque<Chunk> {
+        let mut out = VecDeque::new();
+        let mut left = max;
+        for chunk in &self.chunks {
+            if left == 0 {
+                break;
+            }
+            let n = left.min(chunk.end - chunk.start);
+            out.push_back(Chunk {
+                frame: chunk.frame.clone(),
+                start: chunk.start,
+                end: chunk.start + n,
+            });
+            left -= n;
+        }
+        out
+    }
+
+    /// Takes the first `max` unread bytes out.
+    fn split_off(&mut self, max: usize) -> VecDeque<Chunk> {
+        let out = self.copies(max);
+        for taken in &out {
+            if let Some(chunk) = self.chunks.front_mut() {
+                chunk.start += taken.end - taken.start;
+                if chunk.start == chunk.end {
+                    self.chunks.pop_front();
+                }
+            }
+        }
+        out
     }
 }
 
@@ -242,6 +289,131 @@ impl Pipe {
             if waited.is_err() {
                 return finish(total, Errno::ERESTARTSYS);
             }
+        }
+    }
+
+    /// Takes up to `max` unread bytes out and hands them to `take`, piece by piece, until it
+    /// takes fewer than it was given; what it left is unread again. Waits for the first byte
+    /// as a read does. Returns what was taken; an error only when that is nothing.
+    ///
+    /// `take` runs without the pipe's lock: it may sleep, and use pipes.
+    pub fn splice_out(
+        &self,
+        max: usize,
+        nonblocking: bool,
+        mut take: impl FnMut(&[u8]) -> Result<usize>,
+    ) -> Result<usize> {
+        if max == 0 || !self.wait_readable(nonblocking)? {
+            return Ok(0);
+        }
+        let mut mine = {
+            let mut ring = self.ring.lock();
+            let mine = ring.split_off(max);
+            self.publish(&ring);
+            mine
+        };
+        let mut total = 0;
+        let mut error = None;
+        while let Some(chunk) = mine.front_mut() {
+            // SAFETY: [start, end) of the frame was filled, and nobody writes there while a
+            // chunk names it.
+            let bytes = unsafe {
+                core::slice::from_raw_parts(
+                    chunk.frame.as_ptr().add(chunk.start),
+                    chunk.end - chunk.start,
+                )
+            };
+            let n = match take(bytes) {
+                Ok(n) => n.min(bytes.len()),
+                Err(e) => {
+                    error = Some(e);
+                    break;
+                }
+            };
+            total += n;
+            chunk.start += n;
+            if chunk.start < chunk.end {
+                break;
+            }
+            mine.pop_front();
+        }
+        {
+            let mut ring = self.ring.lock();
+            while let Some(chunk) = mine.pop_back() {
+                ring.chunks.push_front(chunk);
+            }
+            self.publish(&ring);
+        }
+        self.writable.wake_all();
+        if self.used.load(SeqCst) > 0 {
+            self.readable.wake_one();
+        }
+        match error {
+            Some(e) if total == 0 => Err(e),
+            _ => Ok(total),
+        }
+    }
+
+    /// tee: up to `max` of the unread bytes become unread bytes of `to` as well. Waits for
+    /// bytes here and room there. EAGAIN, EPIPE.
+    pub fn tee(&self, to: &Pipe, max: usize, nonblocking: bool) -> Result<usize> {
+        if max == 0 || !self.wait_readable(nonblocking)? {
+            return Ok(0);
+        }
+        to.wait_writable(nonblocking)?;
+        let copies = self.ring.lock().copies(max);
+        let mut total = 0;
+        {
+            let mut ring = to.ring.lock();
+            for chunk in copies {
+                if ring.chunks.len() >= ring.max_chunks {
+                    break;
+                }
+                total += chunk.end - chunk.start;
+                ring.chunks.push_back(chunk);
+            }
+            to.publish(&ring);
+        }
+        to.readable.wake_all();
+        Ok(total)
+    }
+
+    /// Waits for unread bytes; false at the end of what writers sent. EAGAIN, ERESTARTSYS.
+    fn wait_readable(&self, nonblocking: bool) -> Result<bool> {
+        loop {
+            if self.used.load(SeqCst) > 0 {
+                return Ok(true);
+            }
+            if self.writers.load(SeqCst) == 0 {
+                return Ok(self.used.load(SeqCst) > 0);
+            }
+            if nonblocking {
+                return Err(Errno::EAGAIN);
+            }
+            self.readable
+                .wait_interruptible(None, || {
+                    (self.used.load(SeqCst) > 0 || self.writers.load(SeqCst) == 0).then_some(())
+                })
+                .map_err(|_| Errno::ERESTARTSYS)?;
+        }
+    }
+
+    /// Waits for room and returns how much there is. EPIPE, EAGAIN, ERESTARTSYS.
+    pub fn wait_writable(&self, nonblocking: bool) -> Result<usize> {
+        loop {
+            if self.readers.load(SeqCst) == 0 {
+                return Err(Errno::EPIPE);
+            }
+            match self.room.load(SeqCst) {
+                0 if nonblocking => return Err(Errno::EAGAIN),
+                0 => {}
+                room => return Ok(room),
+            }
+            self.writable
+                .wait_interruptible(None, || {
+                    (self.room.load(SeqCst) > 0 || self.readers.load(SeqCst) == 0).then_some(())
+                })
+                .map_err(|_| Errno::ERESTARTSYS)?;
         }
     }
 

@@ -72,6 +72,14 @@ table! {
     __NR_readahead "readahead" = file::content::readahead [] (fd: i32, pos: i64, count: usize);
     __NR_sendfile "sendfile" = file::copy::sendfile [] (out: i32, input: i32, offset: UserPtr<i64>, count: usize);
     __NR_copy_file_range "copy_file_range" = file::copy::copy_file_range [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, count: usize, flags: u32);
+    __NR_splice "splice" = file::splice::splice [] (input: i32, in_offset: UserPtr<i64>, output: i32, out_offset: UserPtr<i64>, len: usize, flags: u32);
+    __NR_tee "tee" = file::splice::tee [] (input: i32, output: i32, len: usize, flags: u32);
+    __NR_vmsplice "vmsplice" = file::splice::vmsplice [] (fd: i32, iov: UserPtr<abi::iovec>, count: usize, flags: u32);
+    __NR_memfd_create "memfd_create" = file::anon::memfd_create [] (name: UserAddr, flags: u32);
+    __NR_inotify_init "inotify_init" = fs::inotify_init [] ();
+    __NR_inotify_init1 "inotify_init1" = fs::inotify_init1 [] (flags: u32);
+    __NR_inotify_add_watch "inotify_add_watch" = fs::inotify_add_watch [] (fd: i32, path: UserAddr, flags: u32);
+    __NR_inotify_rm_watch "inotify_rm_watch" = fs::inotify_rm_watch [] (fd: i32, wd: i32);
     __NR_eventfd "eventfd" = file::anon::eventfd [] (initial: u32);
     __NR_eventfd2 "eventfd2" = file::anon::eventfd2 [] (initial: u32, flags: u32);
     __NR_timerfd_create "timerfd_create" = file::anon::timerfd_create [] (clock: u32, flags: u32);

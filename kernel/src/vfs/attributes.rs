@@ -4,6 +4,7 @@
 use super::caller::Caller;
 use super::inode::{SetAttr, Timestamp};
 use super::mount::Path;
+use super::notify::{self, mask};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::security::cred::{Gid, MAY_WRITE, Uid};
@@ -40,7 +41,9 @@ impl Caller<'_> {
             mode: Some(mode),
             ctime: Some(Timestamp::now()),
             ..SetAttr::default()
-        })
+        })?;
+        notify::tell(&path.dentry, mask::ATTRIB);
+        Ok(())
     }
 
     /// man 2 chown; `None` keeps. Clears set-id bits of non-directories.
@@ -67,7 +70,9 @@ impl Caller<'_> {
             gid,
             ctime: Some(Timestamp::now()),
             ..SetAttr::default()
-        })
+        })?;
+        notify::tell(&path.dentry, mask::ATTRIB);
+        Ok(())
     }
 
     /// man 2 utimensat.
@@ -95,7 +100,14 @@ impl Caller<'_> {
             mtime: pick(mtime),
             ctime: Some(now),
             ..SetAttr::default()
-        })
+        })?;
+        let what = match (atime, mtime) {
+            (SetTime::Keep, _) => mask::MODIFY,
+            (_, SetTime::Keep) => mask::ACCESS,
+            _ => mask::ATTRIB,
+        };
+        notify::tell(&path.dentry, what);
+        Ok(())
     }
 
     /// man 2 truncate by name.
@@ -118,7 +130,7 @@ pub(super) fn set_length(path: &Path, len: u64, drop_privilege: bool) -> Result<
         return Err(Errno::EFBIG);
     }
     let inode = &path.dentry.inode;
-    let _alone = inode.io_lock().lock();
+    let alone = inode.io_lock().lock();
     let size = inode.size();
     if len > size {
         inode.page_cache()?.zero_past(size);
@@ -135,7 +147,10 @@ pub(super) fn set_length(path: &Path, len: u64, drop_privilege: bool) -> Result<
         mtime: Some(now),
         ctime: Some(now),
         ..SetAttr::default()
-    })
+    })?;
+    drop(alone);
+    notify::tell(&path.dentry, mask::MODIFY);
+    Ok(())
 }
 
 /// The mode without set-id bits, when it has any (set-group-id only with group execute).

@@ -3,12 +3,14 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::any::Any;
+use core::sync::atomic::AtomicU32;
 
 use super::attributes::{dropped_privilege, set_length};
 use super::caller::path_text;
 use super::dentry::UseGuard;
 use super::inode::{Inode, SetAttr};
 use super::mount::{MountFlags, Path, WriteGuard};
+use super::notify::{self, mask};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{Allocate, DirSink, File, MapTarget, OpenFile};
@@ -21,6 +23,8 @@ pub struct InodeFile {
     /// Of a regular file.
     cache: Option<Arc<PageCache>>,
     ahead: Readahead,
+    /// Failed write-backs that this description was told of.
+    failures_seen: AtomicU32,
     /// Opened for writing: the mount stays writable.
     _writing: Option<WriteGuard>,
     /// Of a regular file opened for writing, or to be run.
@@ -38,9 +42,11 @@ impl InodeFile {
                 in_use = Some(path.dentry.begin_use(false)?);
             }
         }
+        let told = cache.as_ref().map_or(0, |cache| cache.failures_told());
         Ok(InodeFile {
             path,
             cache,
+            failures_seen: AtomicU32::new(told),
             ahead: Readahead::new(),
             _writing: writing,
             _use: in_use,
@@ -50,9 +56,11 @@ impl InodeFile {
     pub fn program(path: Path) -> Result<InodeFile> {
         let cache = Some(path.dentry.inode.page_cache()?);
         let in_use = Some(path.dentry.begin_use(true)?);
+        let told = cache.as_ref().map_or(0, |cache| cache.failures_told());
         Ok(InodeFile {
             path,
             cache,
+            failures_seen: AtomicU32::new(told),
             ahead: Readahead::new(),
             _writing: None,
             _use: in_use,
@@ -80,6 +88,21 @@ impl InodeFile {
     }
 }
 
+impl Drop for InodeFile {
+    fn drop(&mut self) {
+        let dentry = &self.path.dentry;
+        let what = match self._writing {
+            Some(_) => mask::CLOSE_WRITE,
+            None => mask::CLOSE_NOWRITE,
+        };
+        notify::tell(dentry, what);
+        if dentry.is_deleted() {
+            // Its own place, that of its description, and the count of its use.
+            notify::check_gone(dentry, 2 + usize::from(self._use.is_some()));
+        }
+    }
+}
+
 impl File for InodeFile {
     fn as_any(&self) -> &dyn Any {
         self
@@ -92,6 +115,9 @@ impl File for InodeFile {
             .cache()?
             .read_at(&self.ahead, pos, self.inode().size(), dst)?;
         self.accessed(of);
+        if n > 0 {
+            notify::tell(&self.path.dentry, mask::ACCESS);
+        }
         Ok(n)
     }
     fn write_at(&self, of: &OpenFile, pos: u64, src: &mut IoSource<'_>) -> Result<(usize, u64)> {
@@ -129,8 +155,11 @@ impl File for InodeFile {
         let end = pos + n as u64;
         inode.written(end);
         drop(alone);
+        if n > 0 {
+            notify::tell(&self.path.dentry, mask::MODIFY);
+        }
         if of.flags() & (abi::O_SYNC | abi::O_DSYNC) != 0 {
-            inode.sync(of.flags() & abi::O_SYNC != abi::O_SYNC)?;
+            self.sync(of.flags() & abi::O_SYNC != abi::O_SYNC)?;
         }
         Ok((n, end))
     }
@@ -167,6 +196,7 @@ impl File for InodeFile {
             dentry.inode.read_dir(pos, sink)?
         };
         self.accessed(of);
+        notify::tell(dentry, mask::ACCESS);
         Ok(next)
     }
     fn can_epoll(&self) -> bool {
@@ -176,7 +206,13 @@ impl File for InodeFile {
         Ok(self.inode().attr()?.to_stat(self.path.dentry.sb.dev))
     }
     fn sync(&self, data_only: bool) -> Result<()> {
-        self.inode().sync(data_only)
+        let result = self.inode().sync(data_only);
+        let Some(cache) = &self.cache else {
+            return result;
+        };
+        // Also what write-back in the background met, and what somebody else's call did.
+        let lost = cache.failure_since(&self.failures_seen);
+        result.and(lost)
     }
     fn truncate(&self, len: u64, keeps_set_id: bool) -> Result<()> {
         if self.cache.is_none() {
@@ -188,7 +224,9 @@ impl File for InodeFile {
         if self.cache.is_none() {
             return Err(Errno::EISDIR);
         }
-        super::allocate::allocate(self.inode(), how, pos, len)
+        super::allocate::allocate(self.inode(), how, pos, len)?;
+        notify::tell(&self.path.dentry, mask::MODIFY);
+        Ok(())
     }
     fn map(&self, of: &OpenFile) -> Result<MapTarget> {
         let cache = self.cache.as_ref().ok_or(Errno::ENODEV)?;

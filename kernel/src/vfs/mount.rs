@@ -247,6 +247,16 @@ pub fn nowhere(fstype: &'static str, ops: Arc<dyn super::SuperBlock>) -> Result<
     Ok(Mount::make(sb, root, b"none", MountFlags::empty()))
 }
 
+/// As [`nowhere`], of a filesystem type that needs no device.
+pub(super) fn unplaced(fstype: &[u8]) -> Result<Arc<Mount>> {
+    let source = MountSource {
+        text: b"none".to_vec(),
+        device: None,
+    };
+    let (sb, root) = super_block::bring_up(fstype, &source, false, b"")?;
+    Ok(Mount::make(sb, root, &source.text, MountFlags::empty()))
+}
+
 /// Mounts a filesystem at `at`. ENOTDIR, EBUSY, what [`super_block::bring_up`] says.
 pub fn mount(
     at: Path,

@@ -10,6 +10,7 @@ use super::caller::{Caller, Spot};
 use super::dentry::Dentry;
 use super::inode::{Dev, Rename};
 use super::mount::Path;
+use super::notify::{self, mask};
 use super::walk::LastKind;
 use crate::abi;
 use crate::error::{Errno, Result};
@@ -44,7 +45,9 @@ impl Caller<'_> {
         }
         self.may_add(dir)?;
         let inode = make(dir)?;
-        Ok(spot.dir.with(dir.add(&spot.name, inode)))
+        let made = dir.add(&spot.name, inode);
+        notify::tell_entry(dir, &spot.name, &made, mask::CREATE);
+        Ok(spot.dir.with(made))
     }
 
     /// man 2 mkdir.
@@ -135,6 +138,7 @@ impl Caller<'_> {
                 return Err(Errno::ENOENT);
             }
             dir.inode.link(&spot.name, &*old.dentry.inode)?;
+            notify::tell_self(&old.dentry, mask::ATTRIB);
             Ok(old.dentry.inode.clone())
         })
         .map(drop)
@@ -160,6 +164,9 @@ impl Caller<'_> {
             dir.inode.unlink(&spot.name, &*victim.inode)?;
             dir.remove(&spot.name, &victim);
         }
+        notify::tell_self(&victim, mask::ATTRIB);
+        notify::tell_entry(dir, &spot.name, &victim, mask::DELETE);
+        notify::check_gone(&victim, 1);
         // The last reference may free a large file: without the directory's lock.
         drop(victim);
         Ok(())
@@ -184,6 +191,8 @@ impl Caller<'_> {
             dir.inode.rmdir(&spot.name, &*victim.inode)?;
             dir.remove(&spot.name, &victim);
         }
+        notify::check_gone(&victim, 1);
+        notify::tell_entry(dir, &spot.name, &victim, mask::DELETE);
         drop(victim);
         Ok(())
     }
@@ -219,7 +228,7 @@ impl Caller<'_> {
         let sb = old.dir.mount.sb.clone();
         let (from, to) = (&old.dir.dentry, &new.dir.dentry);
         let cross = !Arc::ptr_eq(from, to);
-        let replaced;
+        let (moved, replaced);
         {
             // Ancestry does not change while this is held.
             let _renaming = cross.then(|| sb.rename.lock());
@@ -298,7 +307,19 @@ impl Caller<'_> {
                     from.moved(&old.name, &source, to, &new.name);
                 }
             }
-            replaced = target;
+            (moved, replaced) = (source, target);
+        }
+        let (old_place, new_place) = ((&**from, &*old.name), (&**to, &*new.name));
+        notify::tell_move(old_place, new_place, &moved);
+        if let Some(target) = &replaced {
+            if exchange {
+                notify::tell_move(new_place, old_place, target);
+            } else {
+                if !target.is_dir() {
+                    notify::tell_self(target, mask::ATTRIB);
+                }
+                notify::check_gone(target, 1);
+            }
         }
         drop(replaced);
         Ok(())

@@ -8,6 +8,7 @@ use super::device;
 use super::inode::Dev;
 use super::inode_file::{InodeFile, PathFile};
 use super::mount::{MountFlags, Path};
+use super::notify::{self, mask};
 use super::walk::{End, LastKind};
 use crate::abi;
 use crate::error::{Errno, Result};
@@ -114,7 +115,9 @@ impl Caller<'_> {
         self.may_add(parent)?;
         let node = self.new_node(parent, abi::S_IFREG, mode);
         let inode = parent.inode.create(name, &node)?;
-        Ok(dir.with(parent.add(name, inode)))
+        let made = parent.add(name, inode);
+        notify::tell_entry(parent, name, &made, mask::CREATE);
+        Ok(dir.with(made))
     }
 
     /// O_TMPFILE: a file in the filesystem of the directory `path` that has no name yet.
@@ -146,6 +149,7 @@ impl Caller<'_> {
             Some(path.begin_write()?)
         };
         let file = InodeFile::new(path.clone(), writing)?;
+        notify::tell(&path.dentry, mask::OPEN);
         Ok(OpenFile::new_at(
             Arc::new(file),
             flags & KEPT,
@@ -196,12 +200,17 @@ impl Caller<'_> {
             (Some(file), _) => file,
             (None, abi::S_IFREG) => {
                 let file = InodeFile::new(path.clone(), writing)?;
+                notify::tell(&path.dentry, mask::OPEN);
                 if truncates {
                     super::attributes::set_length(&path, 0, !self.cred.is_privileged())?;
                 }
                 Arc::new(file)
             }
-            (None, abi::S_IFDIR) => Arc::new(InodeFile::new(path.clone(), None)?),
+            (None, abi::S_IFDIR) => {
+                let dir = InodeFile::new(path.clone(), None)?;
+                notify::tell(&path.dentry, mask::OPEN);
+                Arc::new(dir)
+            }
             (None, abi::S_IFCHR) => device::open_char(rdev(&path)?, flags)?,
             (None, abi::S_IFBLK) => device::open_block(rdev(&path)?, flags)?,
             (None, abi::S_IFIFO) => super::fifo::open(&path, flags)?,
@@ -232,6 +241,7 @@ impl Caller<'_> {
         }
         self.check(&path.dentry, MAY_EXEC)?;
         let file = InodeFile::program(path.clone())?;
+        notify::tell(&path.dentry, mask::OPEN);
         Ok(OpenFile::new_at(
             Arc::new(file),
             abi::O_RDONLY | abi::O_LARGEFILE,

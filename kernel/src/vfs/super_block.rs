@@ -153,6 +153,7 @@ impl Super {
         if self.active.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }
+        super::notify::unmounted(self.id);
         dentry::forget_super(self.id);
         drop(root);
         self.ops.shut_down();

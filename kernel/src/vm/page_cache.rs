@@ -30,7 +30,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::io::{IoDest, IoSource};
 use super::mapping::FileMapping;
@@ -150,8 +150,10 @@ pub struct PageCache {
     source: Option<Weak<dyn PageSource>>,
     /// Size in bytes when there is no source to ask.
     own_size: AtomicU64,
-    /// A write-back in the background failed; the next `write_back` says so.
-    failed: AtomicBool,
+    /// Write-backs that failed, see [`PageCache::note_failure`].
+    failures: AtomicU32,
+    /// How many of them somebody was told of.
+    told: AtomicU32,
     state: SpinLock<State>,
     /// The write-back of a page ended.
     changed: WaitQueue,
@@ -181,7 +183,8 @@ impl PageCache {
             id,
             source,
             own_size: AtomicU64::new(0),
-            failed: AtomicBool::new(false),
+            failures: AtomicU32::new(0),
+            told: AtomicU32::new(0),
             state: SpinLock::new(Rank::PageCache, State::default()),
             changed: WaitQueue::new(),
             mappings: SpinLock::new(Rank::PageCache, BTreeMap::new()),
@@ -358,8 +361,8 @@ impl PageCache {
         io::write(self, pos, src)
     }
 
-    /// Writes back the dirty pages of `[from, to)` pages and waits for them. EIO (or what the
-    /// source answered) also when an earlier write-back in the background failed.
+    /// Writes back the dirty pages of `[from, to)` pages and waits for them. EIO, or what the
+    /// source answered. What an earlier write-back met is for [`PageCache::failure_since`].
     pub fn write_back(&self, from: u64, to: u64) -> Result<()> {
         let result = writeback::write_range(self, from, to);
         self.changed.wait_until(|| {
@@ -370,11 +373,28 @@ impl PageCache {
                 .is_none()
                 .then_some(())
         });
-        let failed_before = self.failed.swap(false, Ordering::AcqRel);
-        match result {
-            Ok(()) if failed_before => Err(Errno::EIO),
-            other => other,
+        result
+    }
+
+    /// Content was lost: every open description hears of it once (man 2 fsync, NOTES).
+    fn note_failure(&self) {
+        self.failures.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Where a new description starts to count failures: it hears of those that nobody was told
+    /// of yet.
+    pub fn failures_told(&self) -> u32 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// EIO when write-back failed since `seen`, which is brought up to date.
+    pub fn failure_since(&self, seen: &AtomicU32) -> Result<()> {
+        let now = self.failures.load(Ordering::Acquire);
+        if seen.swap(now, Ordering::AcqRel) == now {
+            return Ok(());
         }
+        self.told.fetch_max(now, Ordering::AcqRel);
+        Err(Errno::EIO)
     }
 
     /// Drops everything past `size` bytes, zeroes the rest of the last page, and unmaps the

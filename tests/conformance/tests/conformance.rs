@@ -16,8 +16,11 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "no filesystem keeps extended attributes",
     ),
     ("files", "offset_limit", "ext2 takes any offset for lseek"),
-    ("mappings", "anonymous_files", "no memfd_create"),
-    ("pipes", "splices", "no splice, tee and vmsplice"),
+    (
+        "mappings",
+        "anonymous_files",
+        "files in memory take no seals",
+    ),
 ];
 
 fn programs() -> Vec<PathBuf> {

@@ -296,8 +296,11 @@ impl Inode for MemInode {
     fn link(&self, name: &[u8], target: &dyn Inode) -> Result<()> {
         let target = Self::of(target)?;
         let arc = target.me.upgrade().ok_or(Errno::ENOENT)?;
-        // Each name is kernel memory, so each counts (as on Linux).
-        self.shared.count_name()?;
+        // Each name is kernel memory, so each counts (as on Linux); an object without one has
+        // counted when it was made.
+        if target.meta.lock().nlink > 0 {
+            self.shared.count_name()?;
+        }
         self.entries()?.lock().insert(name, arc);
         target.relink(1);
         self.touch(0);

@@ -7,9 +7,12 @@ use crate::file::eventfd::EventFd;
 use crate::file::pipe;
 use crate::file::timerfd::TimerFd;
 use crate::file::{File, OpenFile};
+use crate::mm::UserAddr;
 use crate::process;
 use crate::time::NS_PER_SEC;
+use crate::vfs::memory_file;
 use crate::vm::UserPtr;
+use crate::vm::user::read_cstr;
 
 pub fn pipe(fds: UserPtr<[i32; 2]>) -> SyscallResult {
     pipe2(fds, 0)
@@ -30,6 +33,22 @@ pub fn pipe2(fds: UserPtr<[i32; 2]>, flags: u32) -> SyscallResult {
     first.install(reader, close_on_exec);
     second.install(writer, close_on_exec);
     Ok(0)
+}
+
+/// MFD_* (man 2 memfd_create) that are there: MFD_CLOEXEC, MFD_EXEC. Seals and huge pages are
+/// not.
+pub fn memfd_create(name: UserAddr, flags: u32) -> SyscallResult {
+    const MFD_CLOEXEC: u32 = 1;
+    const MFD_ALLOW_SEALING: u32 = 2;
+    const MFD_EXEC: u32 = 0x10;
+    /// Longest name, without its NUL.
+    const NAME_MAX: usize = 249;
+    if flags & !(MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let name = read_cstr(name, NAME_MAX, Errno::EINVAL)?;
+    let file = memory_file(&name, &process::current().cred())?;
+    install(file, flags & MFD_CLOEXEC != 0)
 }
 
 pub fn eventfd(initial: u32) -> SyscallResult {

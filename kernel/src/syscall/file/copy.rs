@@ -11,7 +11,7 @@ use crate::process;
 use crate::vm::{IoDest, IoSource, UserPtr};
 
 /// Bytes that go through the kernel at once in copying calls.
-const COPY_CHUNK: usize = 64 * 1024;
+pub(super) const COPY_CHUNK: usize = 64 * 1024;
 
 /// Moves up to `count` bytes from `input` to `output`; each at its own position where one is
 /// given (and advanced), else at its description's. A short count when either ends or fails

@@ -8,6 +8,7 @@ pub(super) mod descriptors;
 pub(super) mod io;
 pub(super) mod limit;
 pub(super) mod locks;
+pub(super) mod splice;
 
 use alloc::sync::Arc;
 

@@ -5,6 +5,7 @@
 
 mod attributes;
 mod directories;
+mod inotify;
 mod mounts;
 mod names;
 mod open;
@@ -12,6 +13,7 @@ mod stat;
 
 pub use attributes::*;
 pub use directories::*;
+pub use inotify::*;
 pub use mounts::*;
 pub use names::*;
 pub use open::*;

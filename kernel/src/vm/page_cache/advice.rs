@@ -2,7 +2,6 @@
 //! (man 2 readahead, posix_fadvise, madvise).
 
 use core::ops::Range;
-use core::sync::atomic::Ordering;
 
 use super::reclaim::{Effort, take_clean};
 use super::window::Span;
@@ -40,9 +39,8 @@ impl PageCache {
         if !self.has_source() {
             return;
         }
-        if writeback::write_range(self, range.start, range.end).is_err() {
-            self.failed.store(true, Ordering::Release);
-        }
+        // An error stays with the file: fsync reports it.
+        let _ = writeback::write_range(self, range.start, range.end);
         take_clean(self, range, usize::MAX, Effort::Any);
     }
 }

@@ -172,6 +172,10 @@ impl PageCache {
                 }
             };
             if let Err(e) = flight.wait() {
+                if !flight.has_landed() {
+                    // Its pages stay on their way; only the caller does not wait.
+                    return Err(e);
+                }
                 self.settle(&mut self.state.lock());
                 if flight.frames.len() == 1 {
                     return Err(e);

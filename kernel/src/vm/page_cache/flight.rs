@@ -14,7 +14,7 @@ use core::sync::atomic::Ordering;
 
 use super::index::Mark;
 use super::{PageCache, State};
-use crate::error::Result;
+use crate::error::{Errno, Result};
 use crate::mm::FrameRef;
 use crate::sched::WaitQueue;
 use crate::sync::{IrqLock, Rank};
@@ -56,9 +56,17 @@ impl Flight {
         self.landed.wake_all();
     }
 
-    /// Sleeps until the read is done. The outcome of the whole of it.
+    /// Sleeps until the read is done. The outcome of the whole of it. EINTR when the caller is
+    /// to die: a device that does not answer keeps nobody alive.
     pub fn wait(&self) -> Result<()> {
-        self.landed.wait_until(|| *self.outcome.lock())
+        self.landed
+            .wait_killable(|| *self.outcome.lock())
+            .unwrap_or(Err(Errno::EINTR))
+    }
+
+    /// Whether the read is done.
+    pub fn has_landed(&self) -> bool {
+        self.outcome().is_some()
     }
 
     fn outcome(&self) -> Option<Result<()>> {

@@ -1,4 +1,5 @@
 use super::*;
+use core::sync::atomic::AtomicBool;
 use std::sync::{Mutex as HostMutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A file in ordinary memory that counts its calls.

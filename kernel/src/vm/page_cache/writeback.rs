@@ -80,8 +80,9 @@ pub(super) fn write_range(cache: &PageCache, from: u64, to: u64) -> Result<()> {
         };
         cache.changed.wake_all();
         drop(pin);
-        if written.is_err() && result.is_ok() {
-            result = written;
+        if let Err(e) = written {
+            cache.note_failure();
+            result = result.and(Err(e));
         }
     }
     result
@@ -139,18 +140,15 @@ pub(super) fn throttle(cache: &PageCache) {
     if cache.has_source() && NR_DIRTY.load(Ordering::Relaxed) > limit {
         kick();
         // An error stays with the file: fsync reports it.
-        if write_range(cache, 0, u64::MAX).is_err() {
-            cache.failed.store(true, Ordering::Release);
-        }
+        let _ = write_range(cache, 0, u64::MAX);
     }
 }
 
 /// Writes back one cache from the flusher's list.
 fn flush(cache: &Arc<PageCache>) {
     cache.state.lock().listed = false;
-    if write_range(cache, 0, u64::MAX).is_err() {
-        cache.failed.store(true, Ordering::Release);
-    }
+    // As above.
+    let _ = write_range(cache, 0, u64::MAX);
     // Pages that became dirty since `listed` was cleared put the cache on the list again.
     let mut state = cache.state.lock();
     if !state.listed && state.index.nr_marked(Mark::Dirty) > 0 {
