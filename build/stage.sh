@@ -2,6 +2,8 @@
 # Lays out the root filesystem in dist/root from userland/rootfs, build/rootfs.list and the programs in dist/parts/userland.
 # Owners do not matter here: the image builder makes everything root's.
 . "$(dirname "$0")/env.sh"
+# The image's permissions are no matter of who builds it.
+umask 022
 programs=$DIST/parts/userland
 list=$OXBOW_TOP/build/rootfs.list
 rm -rf "$DIST/root"

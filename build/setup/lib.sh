@@ -52,7 +52,7 @@ as_root() {
 need_root() {
     [ "$(id -u)" != 0 ] || return 0
     command -v sudo >/dev/null || die "$1 needs root, and there is no sudo." "Run this as root once: make setup"
-    sudo -n true 2>/dev/null || sudo -p "[$TAG] $1 needs root; sudo's password for %u: " true ||
+    sudo -n true 2>/dev/null || sudo -p "[$TAG] $1 needs root; sudo's password for %u: " -v ||
         die "$1 needs root, and sudo refuses." "Run this as root once: make setup"
 }
 

@@ -94,6 +94,19 @@ fn idle_memory_is_small() {
     assert!(used <= 64 * 1024, "{used} KiB in use");
 }
 
+/// Whatever the umask of whoever built it.
+#[test]
+fn the_image_has_sound_permissions() {
+    let mut machine = Machine::boot(&Config::default());
+    let loose = machine.ok("find / -xdev ! -type l -perm /022 ! -perm -1000");
+    assert_eq!(loose, "", "others may write here");
+    // Passwords and the host's key are for root alone.
+    let closed = machine.ok(
+        "find /bin /sbin /etc -xdev ! -type l ! -perm -4 ! -name 'shadow*' ! -name 'ssh_host_*_key'",
+    );
+    assert_eq!(closed, "", "others cannot read this");
+}
+
 #[test]
 fn reboot_ends_the_run() {
     // QEMU runs with -no-reboot: a reset ends it.
