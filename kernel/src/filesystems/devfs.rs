@@ -235,8 +235,14 @@ impl File for Memory {
             }
         }
     }
+    // man 4 null and Linux: positions are allowed and mean nothing.
+    fn read_at(&self, of: &OpenFile, _pos: u64, dst: &mut IoDest<'_>) -> Result<usize> {
+        self.read(of, dst)
+    }
+    fn write_at(&self, of: &OpenFile, pos: u64, src: &mut IoSource<'_>) -> Result<(usize, u64)> {
+        Ok((self.write(of, src)?, pos))
+    }
     fn seek(&self, _of: &OpenFile, _pos: u64, _offset: i64, _whence: u32) -> Result<u64> {
-        // man 4 null and Linux: seeking is allowed and means nothing.
         Ok(0)
     }
     fn can_epoll(&self) -> bool {

@@ -101,8 +101,16 @@ static void large_blocks(void) {
     pid_t p = fork(); if (p == 0) { execv("/proc/self/exe", args); _exit(99); } int s; waitpid(p, &s, 0); show_status("long list", s);
     struct pollfd *q = calloc(4096, sizeof *q); for (int i = 0; i < 4096; i++) q[i] = (struct pollfd){z, POLLOUT, 0}; SHOW(poll(q, 4096, 0));
 }
+static void places_in_devices(void) {
+    const char *names[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/urandom"}; char b[8]; struct iovec v = {b, 8};
+    for (int i = 0; i < 4; i++) {
+        int f = open(names[i], O_RDWR); printf("  %s\n", names[i]); memset(b, 1, 8);
+        SHOW(pread(f, b, 8, 1L << 40)); if (i < 3) printf("  %d\n", b[7]);
+        SHOW(pwrite(f, "abc", 3, 7)); SHOW(preadv(f, &v, 1, 5)); SHOW(pread(f, b, 8, -1)); SHOW(lseek(f, 0, SEEK_CUR)); close(f);
+    }
+}
 int main(int argc, char **argv) {
     if (argc > 1 && !strcmp(argv[1], "used")) return 7;
-    SECTION(quick_timers); SECTION(steady_timer); SECTION(blocked_timer); SECTION(slow_timer); SECTION(ignored_timer); SECTION(steady_alarm); SECTION(stack_limits); SECTION(lock_turns); SECTION(lock_exchange); SECTION(large_blocks);
+    SECTION(quick_timers); SECTION(steady_timer); SECTION(blocked_timer); SECTION(slow_timer); SECTION(ignored_timer); SECTION(steady_alarm); SECTION(stack_limits); SECTION(lock_turns); SECTION(lock_exchange); SECTION(large_blocks); SECTION(places_in_devices);
     return 0;
 }
