@@ -43,10 +43,25 @@ pub(super) fn relieve() -> Result<(), OutOfMemory> {
     }
     let deadline = crate::time::now_ns() + PATIENCE_NS;
     // A time-out means that the victim is slow: the caller looks at memory again.
-    match RELIEF.wait_interruptible(Some(deadline), || {
-        (TORN_DOWN.load(Ordering::Acquire) != before).then_some(())
-    }) {
-        Err(crate::sched::WaitError::Interrupted) => Err(OutOfMemory),
+    let relieved = || (TORN_DOWN.load(Ordering::Acquire) != before).then_some(());
+    match RELIEF.wait_interruptible(Some(deadline), relieved) {
+        Err(crate::sched::WaitError::Interrupted) if is_dying() => Err(OutOfMemory),
+        Err(crate::sched::WaitError::Interrupted) => {
+            // Some other signal, which has time, and is no reason to do without memory.
+            // Its end is a time-out, as above.
+            let _ = RELIEF.wait_until_deadline(deadline, relieved);
+            Ok(())
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether the running thread is to die: it should give memory back rather than take more.
+pub(in crate::vm) fn is_dying() -> bool {
+    #[cfg(target_os = "none")]
+    {
+        crate::sched::current().is_killed()
+    }
+    #[cfg(not(target_os = "none"))]
+    false
 }

@@ -110,6 +110,11 @@ impl Thread {
         }
     }
 
+    /// Whether the thread is to die: what may go on for long in the kernel ends early.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
+    }
+
     /// Whether a sleep of this kind must end now.
     pub(in crate::sched) fn is_woken_early(&self, kind: SleepKind) -> bool {
         match kind {

@@ -12,7 +12,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::index::Mark;
 use super::{NR_CACHED, NR_DIRTY, NR_WRITEBACK, PageCache, Unmap, writeback};
@@ -30,6 +30,10 @@ static HAND: AtomicU64 = AtomicU64::new(0);
 
 /// Frames that one round tries to free.
 const BATCH: usize = 64;
+/// Pages taken out of mappings since there was enough memory last, or a victim died.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// So many pages may be taken out of mappings before it counts as thrashing.
+const SOME: usize = 16 * BATCH;
 /// How long an allocation waits for the flusher in one round.
 const FLUSH_WAIT_NS: u64 = 100_000_000;
 
@@ -74,6 +78,17 @@ fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<Frame
 /// Frees some memory: clean pages, dirty ones by way of the flusher, or a victim's. Fails when
 /// there is nothing to free, or the caller is to die. May sleep.
 pub fn make_room() -> Result<(), OutOfMemory> {
+    if oom::is_dying() {
+        return Err(OutOfMemory);
+    }
+    if is_thrashing(
+        TAKEN.load(Ordering::Relaxed),
+        NR_CACHED.load(Ordering::Relaxed),
+    ) && oom::relieve().is_ok()
+    {
+        TAKEN.store(0, Ordering::Relaxed);
+        return Ok(());
+    }
     if free_clean() > 0 {
         frame::resume_reclaim();
         return Ok(());
@@ -82,6 +97,13 @@ pub fn make_room() -> Result<(), OutOfMemory> {
         return Ok(());
     }
     oom::relieve()
+}
+
+/// Whether programs only take pages from each other that they read in again at once: `taken`
+/// pages out of mappings, when `cached` are left, are the whole cache twice over. Without an
+/// end to one of them nothing else would come to its end.
+fn is_thrashing(taken: usize, cached: usize) -> bool {
+    taken > 2 * cached + SOME
 }
 
 /// Frees a batch of clean pages, how many; names and inodes are to give back the same share as
@@ -123,6 +145,7 @@ fn run_reclaimer() {
         let mut freed = 0;
         let replenished = loop {
             if frame::is_replenished() {
+                TAKEN.store(0, Ordering::Relaxed);
                 break true;
             }
             let n = free_clean();
@@ -180,7 +203,11 @@ pub fn reclaim(pages: usize) -> usize {
             let Some(cache) = next_cache() else {
                 return freed;
             };
-            freed += shrink(&cache, pages - freed, effort);
+            let n = shrink(&cache, pages - freed, effort);
+            if effort == Effort::Mapped {
+                TAKEN.fetch_add(n, Ordering::Relaxed);
+            }
+            freed += n;
             left -= 1;
         }
         if freed >= pages {
@@ -290,4 +317,18 @@ pub(super) fn take_clean(
         }
     }
     freed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thrashing_is_taking_the_whole_cache_twice() {
+        // One pass over what idle programs had mapped is none.
+        assert!(!is_thrashing(5000, 5000));
+        assert!(!is_thrashing(500, 0));
+        assert!(is_thrashing(2 * 5000 + SOME + 1, 5000));
+        assert!(is_thrashing(SOME + 1, 0));
+    }
 }

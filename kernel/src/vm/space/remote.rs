@@ -81,10 +81,13 @@ impl AddressSpace {
 
     /// Makes every page of `[from, to)` present, as the areas allow: writable where stores are
     /// allowed and private, else readable. ENOMEM when part is not mapped or memory is out;
-    /// EAGAIN when a file's page cannot be had.
+    /// EAGAIN when a file's page cannot be had; EINTR when the caller is to die.
     pub(super) fn populate(&self, from: u64, to: u64) -> Result<()> {
         let mut at = from;
         while at < to {
+            if crate::vm::oom::is_dying() {
+                return Err(Errno::EINTR);
+            }
             // One page per round, so that a change of the layout can get in between.
             let layout = self.layout.read();
             let area = layout.areas.find(at).ok_or(Errno::ENOMEM)?;
