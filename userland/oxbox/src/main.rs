@@ -34,6 +34,7 @@ fn main() {
 
     let mut args: Args = std::env::args_os().collect();
     let mut name = applet_name(args.first());
+    end_on_write_errors(&args);
     if name == "oxbox" {
         match args.get(1).and_then(|a| a.to_str()) {
             Some("--list") => std::process::exit(list()),
@@ -55,13 +56,50 @@ fn main() {
     if applets::APPLETS.iter().any(|own| own.name == applet.name) {
         let _ = uucore::signals::enable_pipe_errors();
     }
-    let status = (applet.run)(args);
-    let flushed = std::io::stdout().flush();
-    std::process::exit(if flushed.is_err() && status == 0 {
-        1
-    } else {
-        status
-    });
+    let status = match about(&name, args.get(1)) {
+        Some(answer) => {
+            print!("{answer}");
+            0
+        }
+        None => (applet.run)(args),
+    };
+    match std::io::stdout().flush() {
+        Err(error) if status == 0 && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            std::process::exit(sys::fail(&name, format!("write error: {error}"), 1));
+        }
+        Err(_) if status == 0 => std::process::exit(1),
+        _ => std::process::exit(status),
+    }
+}
+
+/// The answer to `--help` and `--version` of an applet that is ours.
+fn about(name: &str, option: Option<&OsString>) -> Option<String> {
+    let usage = applets::usage::of(name)?;
+    match option?.to_str()? {
+        "--help" => Some(usage),
+        "--version" => Some(format!("{name} (oxbox) {}\n", env!("CARGO_PKG_VERSION"))),
+        _ => None,
+    }
+}
+
+/// `println!` panics where standard output takes no more (a full disk): that is
+/// an ordinary end of a utility, with a message and status 1.
+fn end_on_write_errors(args: &Args) {
+    let mut name = applet_name(args.first());
+    if name == "oxbox" {
+        name = applet_name(args.get(1));
+    }
+    let other_panics = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        match text.and_then(|text| text.strip_prefix("failed printing to stdout: ")) {
+            Some(why) if !why.contains("Broken pipe") => {
+                let _ = writeln!(std::io::stderr(), "{name}: write error: {why}");
+                std::process::exit(1);
+            }
+            _ => other_panics(info),
+        }
+    }));
 }
 
 /// The file name in `argv0`, less the dash of a login shell.

@@ -10,6 +10,8 @@ pub struct Options {
     /// `(letter, value)` in order.
     pub values: Vec<(char, String)>,
     pub operands: Vec<String>,
+    /// The operands as they were given: names of files may be any bytes.
+    pub paths: Vec<OsString>,
 }
 
 impl Options {
@@ -38,9 +40,11 @@ pub fn options(
         flags: Vec::new(),
         values: Vec::new(),
         operands: Vec::new(),
+        paths: Vec::new(),
     };
-    let mut args = args.into_iter().skip(1).map(lossy);
-    while let Some(arg) = args.next() {
+    let mut args = args.into_iter().skip(1);
+    while let Some(raw) = args.next() {
+        let arg = lossy(raw.clone());
         if arg == "--" {
             break;
         }
@@ -53,7 +57,7 @@ pub fn options(
             let letter = letter.ok_or(format!("unrecognized option '{arg}'"))?;
             if valued.contains(letter) {
                 let value = value
-                    .or_else(|| args.next())
+                    .or_else(|| args.next().map(lossy))
                     .ok_or(format!("option '{arg}' requires an argument"))?;
                 parsed.values.push((letter, value));
             } else {
@@ -63,6 +67,7 @@ pub fn options(
         }
         let Some(letters) = arg.strip_prefix('-').filter(|l| !l.is_empty()) else {
             parsed.operands.push(arg);
+            parsed.paths.push(raw);
             if permute {
                 continue;
             }
@@ -74,6 +79,7 @@ pub fn options(
                 let value = match rest {
                     "" => args
                         .next()
+                        .map(lossy)
                         .ok_or(format!("option requires an argument -- '{letter}'"))?,
                     rest => rest.to_owned(),
                 };
@@ -86,7 +92,10 @@ pub fn options(
             parsed.flags.push(letter);
         }
     }
-    parsed.operands.extend(args);
+    for raw in args {
+        parsed.operands.push(lossy(raw.clone()));
+        parsed.paths.push(raw);
+    }
     Ok(parsed)
 }
 
@@ -149,6 +158,44 @@ pub fn user_id(name: &str) -> Option<u32> {
             .then(|| fields.nth(1)?.parse().ok())
             .flatten()
     })
+}
+
+/// The number of a group given by name or number.
+pub fn group_id(name: &str) -> Option<u32> {
+    if let Ok(gid) = name.parse() {
+        return Some(gid);
+    }
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name)
+            .then(|| fields.nth(1)?.parse().ok())
+            .flatten()
+    })
+}
+
+/// The name of group `gid` from /etc/group, if it has one.
+pub fn group_name(gid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string("/etc/group").ok()?;
+    groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let id: u32 = fields.nth(1)?.parse().ok()?;
+        (id == gid).then(|| name.to_owned())
+    })
+}
+
+/// Seconds since 1970 as a date and time of day where `TZ` says we are.
+pub fn local_time(seconds: i64) -> nix::libc::tm {
+    // SAFETY: all bytes zero are a valid `tm`: integers, and a null name of the zone.
+    let mut time: nix::libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to values that outlive the call.
+    if unsafe { nix::libc::localtime_r(&raw const seconds, &raw mut time) }.is_null() {
+        // A year that does not fit: show the beginning of time.
+        time.tm_year = 70;
+        time.tm_mday = 1;
+    }
+    time
 }
 
 /// Reads all of a file, or of standard input for `-`.

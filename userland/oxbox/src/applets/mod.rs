@@ -16,6 +16,7 @@ mod signals;
 mod text;
 mod tools;
 mod top;
+pub mod usage;
 mod watch;
 
 use super::{Applet, Args};
@@ -29,6 +30,9 @@ macro_rules! applets {
 /// Every applet of this kind, sorted by name.
 pub const APPLETS: &[Applet] = applets![
     "awk" => oxbow_awk::main,
+    "bunzip2" => archive::bunzip2,
+    "bzcat" => archive::bzcat,
+    "bzip2" => archive::bzip2,
     "cal" => text::cal,
     "clear" => session::clear,
     "cmp" => differ::cmp,
@@ -51,6 +55,7 @@ pub const APPLETS: &[Applet] = applets![
     "less" => pager::less,
     "logger" => logger::logger,
     "lsof" => memory::lsof,
+    "lzcat" => archive::lzcat,
     "more" => pager::more,
     "mount" => mounts::mount,
     "mountpoint" => mounts::mountpoint,
@@ -73,11 +78,20 @@ pub const APPLETS: &[Applet] = applets![
     "top" => top::top,
     "tree" => text::tree,
     "umount" => mounts::umount,
+    "unlzma" => archive::unlzma,
+    "unxz" => archive::unxz,
+    "unzip" => archive::unzip,
+    "unzstd" => archive::unzstd,
     "uptime" => memory::uptime,
     "w" => ps::w,
     "watch" => watch::watch,
     "which" => session::which,
     "xargs" => tools::xargs,
     "xxd" => dump::xxd,
+    "xz" => archive::xz,
+    "xzcat" => archive::xzcat,
     "zcat" => archive::zcat,
+    "zip" => archive::zip,
+    "zstd" => archive::zstd,
+    "zstdcat" => archive::zstdcat,
 ];
