@@ -15,6 +15,8 @@ pub const TICKS: u64 = 100;
 #[derive(Debug, Default, Clone)]
 pub struct Process {
     pub pid: i32,
+    /// The thread's own number; that of the process for its first.
+    pub tid: i32,
     pub ppid: i32,
     pub pgid: i32,
     pub session: i32,
@@ -26,6 +28,11 @@ pub struct Process {
     pub comm: String,
     pub cmdline: Vec<String>,
     pub uid: u32,
+    pub gid: u32,
+    pub flags: u64,
+    /// The processor it last ran on, and its scheduling policy.
+    pub processor: u64,
+    pub policy: u64,
     /// Time in user mode and in the kernel, in ticks.
     pub utime: u64,
     pub stime: u64,
@@ -43,7 +50,9 @@ impl Process {
     pub fn read(pid: i32) -> Option<Self> {
         let dir = format!("/proc/{pid}");
         let mut process = parse_stat(&fs::read_to_string(format!("{dir}/stat")).ok()?)?;
-        process.uid = fs::metadata(&dir).map_or(0, |meta| meta.uid());
+        if let Ok(meta) = fs::metadata(&dir) {
+            (process.uid, process.gid) = (meta.uid(), meta.gid());
+        }
         process.cmdline = fs::read(format!("{dir}/cmdline"))
             .unwrap_or_default()
             .split(|b| *b == 0)
@@ -63,6 +72,34 @@ impl Process {
             .collect();
         pids.sort_unstable();
         pids.into_iter().filter_map(Self::read).collect()
+    }
+
+    /// Its threads, each as what it would be alone.
+    pub fn each_thread(&self) -> Vec<Self> {
+        let directory = format!("/proc/{}/task", self.pid);
+        let mut threads: Vec<Self> = fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let text = fs::read_to_string(entry.path().join("stat")).ok()?;
+                let own = parse_stat(&text)?;
+                Some(Self {
+                    tid: own.pid,
+                    pid: self.pid,
+                    ppid: self.ppid,
+                    uid: self.uid,
+                    gid: self.gid,
+                    cmdline: self.cmdline.clone(),
+                    ..own
+                })
+            })
+            .collect();
+        threads.sort_by_key(|thread| thread.tid);
+        if threads.is_empty() {
+            return vec![self.clone()];
+        }
+        threads
     }
 
     /// The command line, or the program's name in brackets as for a thread of
@@ -113,8 +150,10 @@ fn parse_stat(line: &str) -> Option<Process> {
     };
     let unsigned = |field: usize| u64::try_from(number(field)).unwrap_or(0);
     let small = |field: usize| i32::try_from(number(field)).unwrap_or(0);
+    let pid = pid.trim().parse().ok()?;
     Some(Process {
-        pid: pid.trim().parse().ok()?,
+        pid,
+        tid: pid,
         comm: comm.to_owned(),
         state: fields.first()?.chars().next()?,
         ppid: small(4),
@@ -122,6 +161,7 @@ fn parse_stat(line: &str) -> Option<Process> {
         session: small(6),
         tty: unsigned(7),
         tpgid: small(8),
+        flags: unsigned(9),
         utime: unsigned(14),
         stime: unsigned(15),
         priority: number(18),
@@ -130,6 +170,8 @@ fn parse_stat(line: &str) -> Option<Process> {
         start: unsigned(22),
         virtual_bytes: unsigned(23),
         resident_pages: unsigned(24),
+        processor: unsigned(39),
+        policy: unsigned(41),
         ..Process::default()
     })
 }

@@ -33,6 +33,39 @@ pub fn hostname(args: Args) -> i32 {
     uu_hostname::uumain(args.into_iter())
 }
 
+/// timeout, with the status 137 that GNU's has where the signal is SIGKILL: the
+/// crate's says 124 for every signal.
+pub fn timeout(args: Args) -> i32 {
+    const KILL: [&str; 3] = ["9", "KILL", "SIGKILL"];
+    let texts: Vec<String> = args
+        .iter()
+        .skip(1)
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .take_while(|arg| arg != "--")
+        .collect();
+    // Only options that stand before the duration are timeout's own.
+    let mut kills = false;
+    let mut preserves = false;
+    let mut words = texts.iter();
+    while let Some(word) = words.next() {
+        let is_kill = |name: &str| KILL.contains(&name.to_uppercase().as_str());
+        match word.as_str() {
+            "-s" | "--signal" => kills = words.next().is_some_and(|name| is_kill(name)),
+            "-k" | "--kill-after" => drop(words.next()),
+            "-p" | "--preserve-status" => preserves = true,
+            word if word.starts_with("--signal=") => kills = is_kill(&word[9..]),
+            word if word.starts_with("-s") => kills = is_kill(&word[2..]),
+            word if word.starts_with('-') => {}
+            _ => break,
+        }
+    }
+    catalogue("uu_timeout");
+    match uu_timeout::uumain(args.into_iter()) {
+        124 if kills && !preserves => 137,
+        status => status,
+    }
+}
+
 /// Every applet of this kind, sorted by name.
 pub const APPLETS: &[Applet] = uu![
     "[" => uu_test,
@@ -121,7 +154,6 @@ pub const APPLETS: &[Applet] = uu![
     "tail" => uu_tail,
     "tee" => uu_tee,
     "test" => uu_test,
-    "timeout" => uu_timeout,
     "touch" => uu_touch,
     "tr" => uu_tr,
     "true" => uu_true,

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::Args;
+use super::archive::plain;
 use crate::proc::{self, Process};
-use crate::sys::{fail, options};
+use crate::sys::{Options, fail, local_time, options};
 
 pub fn free(args: Args) -> i32 {
     const LONG: &[(&str, char)] = &[
@@ -16,11 +17,41 @@ pub fn free(args: Args) -> i32 {
         ("gibi", 'g'),
         ("human", 'h'),
         ("total", 't'),
+        ("wide", 'w'),
+        ("lohi", 'l'),
+        ("seconds", 's'),
+        ("count", 'c'),
     ];
-    let parsed = match options(args, "bkmghtw", "", LONG, true) {
+    let parsed = match options(args, "bkmghtwl", "sc", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("free", message, 1),
     };
+    let pause = parsed.value('s').map(|text| (text, text.parse::<f64>()));
+    let pause = match pause {
+        None => 1.0,
+        Some((_, Ok(seconds))) if seconds > 0.0 => seconds.min(1e9),
+        Some((text, _)) => return fail("free", format!("seconds argument '{text}' failed"), 1),
+    };
+    let rounds = match parsed.value('c').map(|text| (text, text.parse::<u64>())) {
+        None if parsed.value('s').is_some() => u64::MAX,
+        None => 1,
+        Some((_, Ok(count))) if count > 0 => count,
+        Some((text, _)) => return fail("free", format!("count argument '{text}' failed"), 1),
+    };
+    for round in 0..rounds {
+        if round > 0 {
+            std::thread::sleep(std::time::Duration::from_secs_f64(pause));
+            println!();
+        }
+        let status = free_once(&parsed);
+        if status != 0 {
+            return status;
+        }
+    }
+    0
+}
+
+fn free_once(parsed: &Options) -> i32 {
     let info = proc::meminfo();
     let Some(total) = info.get("MemTotal").copied() else {
         return fail("free", "/proc/meminfo: no MemTotal", 1);
@@ -43,12 +74,37 @@ pub fn free(args: Args) -> i32 {
         let cells: String = values.iter().map(|v| format!("{:>12}", show(*v))).collect();
         format!("{name:<8}{cells}\n")
     };
-    let mut text = format!(
-        "{:8}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}\n",
-        "", "total", "used", "free", "shared", "buff/cache", "available"
-    );
+    let headings: &[&str] = match parsed.has('w') {
+        true => &[
+            "total",
+            "used",
+            "free",
+            "shared",
+            "buffers",
+            "cache",
+            "available",
+        ],
+        false => &["total", "used", "free", "shared", "buff/cache", "available"],
+    };
+    let headings: String = headings.iter().map(|h| format!("{h:>12}")).collect();
+    let mut text = format!("{:8}{headings}\n", "");
     let used = total.saturating_sub(available);
-    text += &row("Mem:", &[total, used, free, get("Shmem"), cache, available]);
+    let shared = get("Shmem");
+    text += &match parsed.has('w') {
+        true => {
+            let (buffers, cache) = (get("Buffers"), get("Cached") + get("SReclaimable"));
+            row(
+                "Mem:",
+                &[total, used, free, shared, buffers, cache, available],
+            )
+        }
+        false => row("Mem:", &[total, used, free, shared, cache, available]),
+    };
+    if parsed.has('l') {
+        // There is no memory here that the kernel reaches only sometimes.
+        text += &row("Low:", &[total, total.saturating_sub(free), free]);
+        text += &row("High:", &[0, 0, 0]);
+    }
     text += &row("Swap:", &[swap, swap - swap_free.min(swap), swap_free]);
     if parsed.has('t') {
         text += &row(
@@ -91,6 +147,9 @@ pub fn uptime(args: Args) -> i32 {
     let Some(up) = proc::uptime() else {
         return fail("uptime", "/proc/uptime: cannot read", 1);
     };
+    if !parsed.operands.is_empty() {
+        return fail("uptime", "takes no operands", 1);
+    }
     if parsed.has('p') {
         println!("up {}", pretty(up as u64));
     } else if parsed.has('s') {
@@ -98,13 +157,15 @@ pub fn uptime(args: Args) -> i32 {
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(0, |d| d.as_secs());
         let boot = now.saturating_sub(up as u64);
-        let (year, month, day) = super::text::civil_date((boot / 86400) as i64);
-        let time = boot % 86400;
+        let time = local_time(i64::try_from(boot).unwrap_or(0));
         println!(
-            "{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}",
-            time / 3600,
-            time / 60 % 60,
-            time % 60
+            "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+            time.tm_year + 1900,
+            time.tm_mon + 1,
+            time.tm_mday,
+            time.tm_hour,
+            time.tm_min,
+            time.tm_sec
         );
     } else {
         println!("{}", summary());
@@ -118,7 +179,7 @@ pub fn summary() -> String {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |d| d.as_secs());
-    let time = now % 86400;
+    let time = local_time(i64::try_from(now).unwrap_or(0));
     let [one, five, fifteen] = proc::load();
     let (days, hours, minutes) = (up / 86400, up / 3600 % 24, up / 60 % 60);
     let days = match days {
@@ -136,9 +197,7 @@ pub fn summary() -> String {
     format!(
         " {:02}:{:02}:{:02} up {days}{clock},  {terminals} {users},  \
          load average: {one:.2}, {five:.2}, {fifteen:.2}",
-        time / 3600,
-        time / 60 % 60,
-        time % 60
+        time.tm_hour, time.tm_min, time.tm_sec
     )
 }
 
@@ -221,11 +280,35 @@ pub fn lsof(args: Args) -> i32 {
 
 /// Reads and writes /proc/sys: `sysctl -a`, `sysctl NAME`, `sysctl NAME=VALUE`.
 pub fn sysctl(args: Args) -> i32 {
-    let parsed = match options(args, "anweq", "", &[("all", 'a'), ("values", 'n')], true) {
+    const LONG: &[(&str, char)] = &[
+        ("all", 'a'),
+        ("values", 'n'),
+        ("names", 'N'),
+        ("ignore", 'e'),
+        ("write", 'w'),
+        ("quiet", 'q'),
+        ("load", 'p'),
+        ("system", 'S'),
+    ];
+    let parsed = match options(args, "anNweqpS", "", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("sysctl", message, 1),
     };
     let mut names = parsed.operands.clone();
+    if parsed.has('p') || parsed.has('S') {
+        let mut files = std::mem::take(&mut names);
+        if files.is_empty() {
+            files.push("/etc/sysctl.conf".to_owned());
+        }
+        for file in files {
+            match crate::sys::read_input(&file) {
+                Ok(text) => names.extend(settings(&String::from_utf8_lossy(&text))),
+                Err(error) => return fail("sysctl", format!("cannot open \"{file}\": {error}"), 1),
+            }
+        }
+    } else if names.is_empty() && !parsed.has('a') {
+        return fail("sysctl", "name a parameter; try 'sysctl --help'", 1);
+    }
     if parsed.has('a') {
         collect(Path::new("/proc/sys"), &mut names);
         names.sort();
@@ -237,20 +320,43 @@ pub fn sysctl(args: Args) -> i32 {
             None => (name.as_str(), None),
         };
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
+        if !Path::new(&path).exists() {
+            if !parsed.has('e') {
+                let text = format!("cannot stat {path}: No such file or directory");
+                status = fail("sysctl", text, 1);
+            }
+            continue;
+        }
         if let Some(value) = value
             && let Err(error) = fs::write(&path, format!("{value}\n"))
         {
-            status = fail("sysctl", format!("{name}: {error}"), 1);
+            let text = format!("setting key \"{name}\": {}", plain(&error));
+            status = fail("sysctl", text, 1);
             continue;
         }
         match fs::read_to_string(&path) {
+            Ok(_) if parsed.has('q') && value.is_some() => {}
+            Ok(_) if parsed.has('N') => println!("{name}"),
             Ok(text) if parsed.has('n') => print!("{text}"),
-            Ok(text) => println!("{name} = {}", text.trim_end()),
+            // Each line of a table is one of its own.
+            Ok(text) => text.lines().for_each(|line| println!("{name} = {line}")),
             Err(_) if parsed.has('a') => {}
-            Err(error) => status = fail("sysctl", format!("{name}: {error}"), 1),
+            Err(error) => {
+                let text = format!("reading key \"{name}\": {}", plain(&error));
+                status = fail("sysctl", text, 1);
+            }
         }
     }
     status
+}
+
+/// `name = value` lines, less blanks and comments.
+fn settings(text: &str) -> Vec<String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', ';']))
+        .map(|line| line.trim_start_matches('-').to_owned())
+        .collect()
 }
 
 fn collect(dir: &Path, names: &mut Vec<String>) {

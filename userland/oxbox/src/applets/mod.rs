@@ -11,6 +11,7 @@ mod mounts;
 mod pager;
 mod power;
 mod ps;
+mod run;
 mod session;
 mod signals;
 mod text;
@@ -41,7 +42,7 @@ pub const APPLETS: &[Applet] = applets![
     "egrep" => tools::egrep,
     "fgrep" => tools::fgrep,
     "find" => tools::find,
-    "flock" => session::flock,
+    "flock" => run::flock,
     "free" => memory::free,
     "grep" => tools::grep,
     "gunzip" => archive::gunzip,
@@ -71,10 +72,12 @@ pub const APPLETS: &[Applet] = applets![
     "rev" => text::rev,
     "sed" => oxbow_sed::main,
     "setsid" => session::setsid,
+    "shutdown" => power::shutdown,
     "strings" => dump::strings,
     "sysctl" => memory::sysctl,
     "tar" => archive::tar,
-    "time" => session::time,
+    "time" => run::time,
+    "timeout" => crate::uu::timeout,
     "top" => top::top,
     "tree" => text::tree,
     "umount" => mounts::umount,

@@ -1,17 +1,16 @@
-//! clear, reset, which, setsid, flock, time and help.
+//! clear, reset, which, setsid and help.
 
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
-use std::time::Instant;
+use std::process::Command;
 
-use nix::fcntl::{Flock, FlockArg};
 use nix::sys::termios::{self, InputFlags, LocalFlags, OutputFlags, SetArg};
 
 use super::Args;
+use super::run::{command, shell_status};
 use crate::sys::{fail, lossy, options};
 
 /// Home the cursor, clear the screen, clear what scrolled off it.
@@ -56,7 +55,8 @@ pub fn which(args: Args) -> i32 {
         Ok(parsed) => parsed,
         Err(message) => return fail("which", message, 2),
     };
-    let path = std::env::var("PATH").unwrap_or_default();
+    // Where a shell without a PATH looks.
+    let path = std::env::var("PATH").unwrap_or_else(|_| "/sbin:/usr/sbin:/bin:/usr/bin".to_owned());
     let mut status = 0;
     for name in &parsed.operands {
         let mut candidates: Vec<String> = if name.contains('/') {
@@ -82,21 +82,6 @@ fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
 
-/// The exit status a shell would report.
-fn shell_status(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
-}
-
-/// Builds the command that `words` name.
-fn command(words: &[String]) -> Option<Command> {
-    let (program, arguments) = words.split_first()?;
-    let mut command = Command::new(program);
-    command.args(arguments);
-    Some(command)
-}
-
 /// Runs a program in a session of its own; `-c` gives it the terminal.
 pub fn setsid(args: Args) -> i32 {
     let parsed = match options(
@@ -109,7 +94,7 @@ pub fn setsid(args: Args) -> i32 {
         Ok(parsed) => parsed,
         Err(message) => return fail("setsid", message, 1),
     };
-    let Some(mut command) = command(&parsed.operands) else {
+    let Some(mut command) = command(&parsed.paths) else {
         return fail("setsid", "no command given", 1);
     };
     let terminal = parsed.has('c');
@@ -136,89 +121,6 @@ pub fn setsid(args: Args) -> i32 {
         return fail("setsid", error, 1);
     }
     fail("setsid", command.exec(), 127)
-}
-
-/// Runs a command while holding a lock on a file.
-pub fn flock(args: Args) -> i32 {
-    const LONG: &[(&str, char)] = &[
-        ("shared", 's'),
-        ("exclusive", 'x'),
-        ("nonblock", 'n'),
-        ("unlock", 'u'),
-        ("command", 'c'),
-        ("conflict-exit-code", 'E'),
-    ];
-    let parsed = match options(args, "sxenu", "cE", LONG, false) {
-        Ok(parsed) => parsed,
-        Err(message) => return fail("flock", message, 64),
-    };
-    let Some((path, mut words)) = parsed.operands.split_first() else {
-        return fail("flock", "no file given", 64);
-    };
-    let after: Vec<String>;
-    if let [option, text] = words
-        && (option == "-c" || option == "--command")
-    {
-        after = vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()];
-        words = &after;
-    }
-    let Some(mut command) = command(words) else {
-        return fail("flock", "no command given", 64);
-    };
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(path)
-        .or_else(|_| fs::File::open(path));
-    let file = match file {
-        Ok(file) => file,
-        Err(error) => return fail("flock", format!("{path}: {error}"), 66),
-    };
-    let how = match (parsed.has('s'), parsed.has('n')) {
-        (true, true) => FlockArg::LockSharedNonblock,
-        (true, false) => FlockArg::LockShared,
-        (false, true) => FlockArg::LockExclusiveNonblock,
-        (false, false) => FlockArg::LockExclusive,
-    };
-    let conflict = parsed.value('E').and_then(|c| c.parse().ok()).unwrap_or(1);
-    let Ok(_lock) = Flock::lock(file, how) else {
-        return conflict;
-    };
-    match command.status() {
-        Ok(status) => shell_status(status),
-        Err(error) => fail("flock", error, 127),
-    }
-}
-
-/// Runs a command and reports how long it took.
-pub fn time(args: Args) -> i32 {
-    let parsed = match options(args, "pv", "", &[], false) {
-        Ok(parsed) => parsed,
-        Err(message) => return fail("time", message, 125),
-    };
-    let Some(mut command) = command(&parsed.operands) else {
-        return fail("time", "no command given", 125);
-    };
-    let start = Instant::now();
-    let status = match command.status() {
-        Ok(status) => shell_status(status),
-        Err(error) => return fail("time", format!("{}: {error}", parsed.operands[0]), 127),
-    };
-    let real = start.elapsed().as_secs_f64();
-    let (user, system) = children_times();
-    eprintln!("real {real:.2}\nuser {user:.2}\nsys {system:.2}");
-    status
-}
-
-/// Processor seconds of the children waited for, in user mode and the kernel.
-fn children_times() -> (f64, f64) {
-    use nix::sys::resource::{UsageWho, getrusage};
-    let seconds = |t: nix::sys::time::TimeVal| t.tv_sec() as f64 + t.tv_usec() as f64 / 1e6;
-    match getrusage(UsageWho::RUSAGE_CHILDREN) {
-        Ok(usage) => (seconds(usage.user_time()), seconds(usage.system_time())),
-        Err(_) => (0.0, 0.0),
-    }
 }
 
 /// What there is on this system, and how to learn more.

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::Args;
 use crate::proc::Process;
-use crate::sys::{fail, lossy, options, user_id};
+use crate::sys::{fail, group_id, lossy, options, user_id};
 
 /// A signal by number or by name, with or without `SIG`. 0 (only check) is
 /// `None`.
@@ -90,13 +90,19 @@ fn select(applet: &str, args: Args, action: Option<Option<Signal>>) -> i32 {
         ("euid", 'u'),
         ("terminal", 't'),
         ("delimiter", 'd'),
-        ("signal", 's'),
+        ("signal", 'S'),
+        ("session", 's'),
+        ("pgroup", 'g'),
+        ("group", 'G'),
+        ("runstates", 'r'),
+        ("lightweight", 'w'),
+        ("echo", 'e'),
     ];
-    let parsed = match options(args, "fxnovclaie", "PuUtgds", LONG, true) {
+    let parsed = match options(args, "fxnovclaiew", "PuUtgGdsSr", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail(applet, message, 2),
     };
-    let action = match (action, parsed.value('s')) {
+    let action = match (action, parsed.value('S')) {
         (Some(_), Some(name)) => match signal(name) {
             Ok(signal) => Some(signal),
             Err(message) => return fail(applet, message, 2),
@@ -108,8 +114,24 @@ fn select(applet: &str, args: Args, action: Option<Option<Signal>>) -> i32 {
         Some(list.split(',').filter_map(user_id).collect())
     };
     let (parents, users) = (ids('P'), ids('u').or(ids('U')));
+    // Zero stands for the caller's own.
+    let own_or = |letter: char, own: i32| -> Option<Vec<i32>> {
+        let list = parsed.value(letter)?.split(',');
+        let numbers = list.filter_map(|id| id.parse::<i32>().ok());
+        Some(numbers.map(|id| if id == 0 { own } else { id }).collect())
+    };
+    let groups = own_or('g', nix::unistd::getpgrp().as_raw());
+    let session = nix::unistd::getsid(None).map_or(0, Pid::as_raw);
+    let sessions = own_or('s', session);
+    let group_ids: Option<Vec<u32>> = parsed
+        .value('G')
+        .map(|list| list.split(',').filter_map(group_id).collect());
+    let criteria = ["P", "u", "U", "t", "g", "s", "G", "r"];
+    let any = criteria
+        .iter()
+        .any(|letter| letter.chars().any(|l| parsed.value(l).is_some()));
     let pattern = match parsed.operands.as_slice() {
-        [] if parents.is_none() && users.is_none() && parsed.value('t').is_none() => {
+        [] if !any => {
             return fail(applet, "no matching criteria specified", 2);
         }
         [] => None,
@@ -147,7 +169,15 @@ fn select(applet: &str, args: Args, action: Option<Option<Signal>>) -> i32 {
             && users.as_ref().is_none_or(|list| list.contains(&p.uid))
             && parsed
                 .value('t')
-                .is_none_or(|t| t.split(',').any(|t| t == p.tty_name()));
+                .is_none_or(|t| t.split(',').any(|t| t == p.tty_name()))
+            && groups.as_ref().is_none_or(|list| list.contains(&p.pgid))
+            && sessions
+                .as_ref()
+                .is_none_or(|list| list.contains(&p.session))
+            && group_ids.as_ref().is_none_or(|list| list.contains(&p.gid))
+            && parsed
+                .value('r')
+                .is_none_or(|states| states.contains(p.state));
         matches != parsed.has('v')
     });
     if parsed.has('n') || parsed.has('o') {
@@ -161,13 +191,21 @@ fn select(applet: &str, args: Args, action: Option<Option<Signal>>) -> i32 {
     }
     if parsed.has('c') {
         println!("{}", found.len());
-    } else if let Some(signal) = action {
+    }
+    if let Some(signal) = action {
+        let mut status = i32::from(found.is_empty());
         for process in &found {
-            if let Err(status) = send(applet, process.pid, signal) {
-                return status;
+            match send(applet, process.pid, signal) {
+                Ok(()) if parsed.has('e') => {
+                    println!("{} killed (pid {})", process.comm, process.pid);
+                }
+                Ok(()) => {}
+                Err(failed) => status = failed,
             }
         }
-    } else {
+        return status;
+    }
+    if !parsed.has('c') {
         let lines: Vec<String> = found
             .iter()
             .map(|p| match (parsed.has('a'), parsed.has('l')) {
@@ -236,16 +274,26 @@ pub fn killall(mut args: Args) -> i32 {
             Err(message) => return fail("killall", message, 1),
         };
     }
+    if parsed.operands.is_empty() {
+        return fail("killall", "name a process; try 'killall --help'", 1);
+    }
     let own = std::process::id();
     let all = Process::all();
     let mut status = 0;
+    let mut signalled = Vec::new();
     for name in &parsed.operands {
         let mut found = false;
         for process in &all {
             if u32::try_from(process.pid) != Ok(own) && runs(process, name) {
                 found = true;
-                if let Err(failed) = send("killall", process.pid, action) {
-                    status = failed;
+                match send("killall", process.pid, action) {
+                    Err(failed) => status = failed,
+                    Ok(()) => {
+                        signalled.push(process.pid);
+                        if parsed.has('v') {
+                            eprintln!("Killed {}({})", process.comm, process.pid);
+                        }
+                    }
                 }
             }
         }
@@ -254,6 +302,15 @@ pub fn killall(mut args: Args) -> i32 {
             if !parsed.has('q') {
                 eprintln!("{name}: no process found");
             }
+        }
+    }
+    if parsed.has('w') {
+        // Nobody tells us of the end of what is not our child.
+        while signalled
+            .iter()
+            .any(|pid| Process::read(*pid).is_some_and(|p| p.state != 'Z'))
+        {
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
     status

@@ -143,7 +143,7 @@ const USAGE: &[(&str, &str, &str)] = &[
     ),
     (
         "shutdown",
-        "[-hPHrc] [now|+MINUTES|HH:MM] [MESSAGE]",
+        "[-hPHr] [now|+MINUTES|HH:MM] [MESSAGE]",
         "Stop the machine.\n\n  -h -P  and turn it off (as when not told)   -r  and start it anew   -H  and leave it on",
     ),
     (
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn every_applet_of_ours_has_help() {
         // Crates that answer for themselves.
-        const OTHERS: [&str; 9] = [
-            "egrep", "fgrep", "find", "grep", "hostname", "sed", "xargs", "cmp", "patch",
+        const OTHERS: [&str; 10] = [
+            "egrep", "fgrep", "find", "grep", "hostname", "sed", "xargs", "cmp", "patch", "timeout",
         ];
         for applet in crate::applets::APPLETS {
             let known = super::of(applet.name).is_some();

@@ -8,6 +8,7 @@ mod squeeze;
 mod tar;
 mod zip;
 
+pub use codec::plain;
 pub use squeeze::{
     bunzip2, bzcat, bzip2, gunzip, gzip, lzcat, unlzma, unxz, unzstd, xz, xzcat, zcat, zstd,
     zstdcat,
