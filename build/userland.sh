@@ -18,7 +18,7 @@ hash_of_inputs() {
             cat Cargo.lock
         cat .cargo/config.toml
         # The sections of Cargo.toml that say how: the profile and what it inherits, and replaced crates.
-        awk '/^\[/ { wanted = /^\[(profile\.(user|release)|patch\..*)\]/ } wanted && !/^(#|$)/' Cargo.toml
+        awk '/^\[/ { wanted = /^\[(profile\.(user|release).*|patch\..*)\]/ } wanted && !/^(#|$)/' Cargo.toml
         git ls-files -co --exclude-standard -- userland ':!userland/rootfs' ':!userland/*/tests' ':!userland/cases.rs' ':!*.md' | LC_ALL=C sort | while read -r file; do
             [ ! -f "$file" ] || sha256sum "$file"
         done

@@ -56,6 +56,9 @@ fn main() {
     if applets::APPLETS.iter().any(|own| own.name == applet.name) {
         let _ = uucore::signals::enable_pipe_errors();
     }
+    if RECURSIVE.contains(&name.as_str()) {
+        open_all_files();
+    }
     let status = match about(&name, args.get(1)) {
         Some(answer) => {
             print!("{answer}");
@@ -69,6 +72,19 @@ fn main() {
         }
         Err(_) if status == 0 => std::process::exit(1),
         _ => std::process::exit(status),
+    }
+}
+
+/// Utilities that hold a descriptor per level of a tree, and run no other programs.
+const RECURSIVE: [&str; 8] = ["chgrp", "chmod", "chown", "cp", "du", "ls", "mv", "rm"];
+
+/// Allows this process as many open files as it may have: trees are deeper than
+/// what a process gets when it does not ask.
+fn open_all_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Without it shallow trees still work.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
 }
 

@@ -176,6 +176,16 @@ fn parse_stat(line: &str) -> Option<Process> {
     })
 }
 
+/// Resident memory of a process that comes from files, in KiB.
+pub fn shared_kib(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = text
+        .split_whitespace()
+        .nth(2)
+        .and_then(|n| n.parse::<u64>().ok());
+    pages.unwrap_or(0) * 4
+}
+
 /// /proc/meminfo, in KiB by name.
 pub fn meminfo() -> HashMap<String, u64> {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();

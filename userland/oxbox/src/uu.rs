@@ -18,7 +18,7 @@ macro_rules! uu {
 
 /// Loads the English messages of the crate `name` (usage, errors, formats);
 /// without them uutils prints message keys.
-fn catalogue(name: &str) {
+pub fn catalogue(name: &str) {
     if let Err(error) = uucore::locale::setup_localization(uucore::get_canonical_util_name(name)) {
         eprintln!("oxbox: {name}: message catalogue: {error}");
     }
@@ -116,7 +116,6 @@ pub const APPLETS: &[Applet] = uu![
     "mkfifo" => uu_mkfifo,
     "mknod" => uu_mknod,
     "mktemp" => uu_mktemp,
-    "mv" => uu_mv,
     "nice" => uu_nice,
     "nl" => uu_nl,
     "nohup" => uu_nohup,

@@ -8,6 +8,7 @@ mod dump;
 mod logger;
 mod memory;
 mod mounts;
+mod moves;
 mod pager;
 mod power;
 mod ps;
@@ -60,6 +61,7 @@ pub const APPLETS: &[Applet] = applets![
     "more" => pager::more,
     "mount" => mounts::mount,
     "mountpoint" => mounts::mountpoint,
+    "mv" => moves::mv,
     "pgrep" => signals::pgrep,
     "pidof" => signals::pidof,
     "pkill" => signals::pkill,

@@ -23,6 +23,9 @@ const FLAGS: &[(&str, MsFlags, bool)] = &[
     ("async", MsFlags::MS_SYNCHRONOUS, false),
     ("remount", MsFlags::MS_REMOUNT, true),
     ("bind", MsFlags::MS_BIND, true),
+    ("move", MsFlags::MS_MOVE, true),
+    ("dirsync", MsFlags::MS_DIRSYNC, true),
+    ("silent", MsFlags::MS_SILENT, true),
     ("noatime", MsFlags::MS_NOATIME, true),
     ("atime", MsFlags::MS_NOATIME, false),
     ("nodiratime", MsFlags::MS_NODIRATIME, true),
@@ -70,9 +73,13 @@ pub fn mount(args: Args) -> i32 {
         ("all", 'a'),
         ("read-only", 'r'),
         ("bind", 'B'),
+        ("rbind", 'R'),
+        ("move", 'M'),
         ("verbose", 'v'),
+        ("rw", 'w'),
+        ("read-write", 'w'),
     ];
-    let parsed = match options(args, "arBvnw", "to", LONG, true) {
+    let parsed = match options(args, "arBRMvnwli", "to", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("mount", message, 1),
     };
@@ -85,8 +92,10 @@ pub fn mount(args: Args) -> i32 {
     if parsed.has('r') {
         chosen.push("ro".to_owned());
     }
-    if parsed.has('B') {
-        chosen.push("bind".to_owned());
+    for (letter, option) in [('w', "rw"), ('B', "bind"), ('R', "rbind"), ('M', "move")] {
+        if parsed.has(letter) {
+            chosen.push(option.to_owned());
+        }
     }
     let chosen = chosen.join(",");
     let kind = parsed.value('t').unwrap_or("auto");
@@ -94,6 +103,10 @@ pub fn mount(args: Args) -> i32 {
         [] if parsed.has('a') => mount_all(),
         [] => {
             for entry in entries("/proc/mounts") {
+                let listed = kind == "auto" || kind.split(',').any(|k| k == entry.kind);
+                if !listed {
+                    continue;
+                }
                 println!(
                     "{} on {} type {} ({})",
                     entry.source, entry.target, entry.kind, entry.options
@@ -147,7 +160,7 @@ fn mount_all() -> i32 {
 fn mount_one(source: &str, target: &str, kind: &str, chosen: &str) -> i32 {
     let (flags, data) = split_options(chosen);
     let data = (!data.is_empty()).then_some(data.as_str());
-    let direct = flags.intersects(MsFlags::MS_BIND | MsFlags::MS_REMOUNT);
+    let direct = flags.intersects(MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_MOVE);
     let candidates: Vec<String> = if kind != "auto" || direct {
         vec![kind.to_owned()]
     } else {
@@ -160,11 +173,30 @@ fn mount_one(source: &str, target: &str, kind: &str, chosen: &str) -> i32 {
             .collect()
     };
     let mut last = nix::errno::Errno::ENODEV;
+    // bind, then the other flags in a second step: the call takes only one of the two at a time.
+    let later =
+        flags & (MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC);
+    let binds = flags.contains(MsFlags::MS_BIND) && !flags.contains(MsFlags::MS_REMOUNT);
     for kind in candidates {
         match nix::mount::mount(Some(source), target, Some(kind.as_str()), flags, data) {
+            Ok(()) if binds && !later.is_empty() => {
+                let flags = later | MsFlags::MS_BIND | MsFlags::MS_REMOUNT;
+                let none = None::<&str>;
+                match nix::mount::mount(none, target, none, flags, none) {
+                    Ok(()) => return 0,
+                    Err(error) => last = error,
+                }
+            }
             Ok(()) => return 0,
             Err(error) => last = error,
         }
+    }
+    if last == nix::errno::Errno::EPERM {
+        return fail(
+            "mount",
+            format!("{target}: must be superuser to use mount."),
+            1,
+        );
     }
     fail(
         "mount",
@@ -180,6 +212,7 @@ fn split_options(chosen: &str) -> (MsFlags, String) {
     for option in chosen.split(',').filter(|o| !o.is_empty()) {
         match FLAGS.iter().find(|(name, _, _)| *name == option) {
             Some((_, flag, set)) => flags.set(*flag, *set),
+            None if option == "rbind" => flags |= MsFlags::MS_BIND | MsFlags::MS_REC,
             None if ["defaults", "auto", "noauto", "user", "nouser"].contains(&option) => {}
             None => data.push(option),
         }
@@ -194,7 +227,7 @@ pub fn umount(args: Args) -> i32 {
         ("all", 'a'),
         ("recursive", 'R'),
     ];
-    let parsed = match options(args, "flarRv", "", LONG, true) {
+    let parsed = match options(args, "flarRvn", "t", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("umount", message, 1),
     };
@@ -204,9 +237,25 @@ pub fn umount(args: Args) -> i32 {
     let mounted = entries("/proc/mounts");
     let mut targets: Vec<String> = parsed.operands.clone();
     if parsed.has('a') {
-        targets = mounted.iter().map(|m| m.target.clone()).collect();
+        let kinds = parsed.value('t');
+        targets = mounted
+            .iter()
+            .filter(|m| kinds.is_none_or(|kinds| kinds.split(',').any(|kind| kind == m.kind)))
+            .map(|m| m.target.clone())
+            .collect();
         targets.retain(|t| t != "/" && t != "/proc" && t != "/dev");
         targets.reverse();
+    }
+    if parsed.has('R') {
+        // What is mounted below comes off first, the last mounted before the others.
+        let given = std::mem::take(&mut targets);
+        for target in given {
+            let whole = fs::canonicalize(&target).unwrap_or_else(|_| target.clone().into());
+            let below = mounted.iter().rev().map(|m| &m.target);
+            let below = below.filter(|t| Path::new(t) != whole && Path::new(t).starts_with(&whole));
+            targets.extend(below.cloned());
+            targets.push(target);
+        }
     }
     if targets.is_empty() {
         return fail("umount", "no mount point given", 1);
@@ -228,7 +277,13 @@ pub fn umount(args: Args) -> i32 {
             Err(error)
         });
         if let Err(error) = result {
-            status = fail("umount", format!("{target}: {}", error.desc()), 32);
+            let text = match error {
+                nix::errno::Errno::EINVAL => "not mounted.",
+                nix::errno::Errno::EBUSY => "target is busy.",
+                nix::errno::Errno::EPERM => "must be superuser to unmount.",
+                other => other.desc(),
+            };
+            status = fail("umount", format!("{target}: {text}"), 32);
         }
     }
     status
@@ -236,15 +291,33 @@ pub fn umount(args: Args) -> i32 {
 
 /// Says whether a directory is a mount point, by its status.
 pub fn mountpoint(args: Args) -> i32 {
-    let parsed = match options(args, "qd", "", &[("quiet", 'q')], true) {
+    let parsed = match options(args, "qdx", "", &[("quiet", 'q'), ("fs-devno", 'd')], true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("mountpoint", message, 1),
     };
     let [path] = parsed.operands.as_slice() else {
         return fail("mountpoint", "give one directory", 1);
     };
+    if parsed.has('x') {
+        use std::os::unix::fs::FileTypeExt as _;
+        return match fs::metadata(path) {
+            Ok(meta) if meta.file_type().is_block_device() => {
+                println!("{}", device(meta.rdev()));
+                0
+            }
+            Ok(_) => fail("mountpoint", format!("{path}: not a block device"), 32),
+            Err(error) => fail("mountpoint", format!("{path}: {error}"), 1),
+        };
+    }
     let answer = is_mountpoint(Path::new(path));
     match answer {
+        Ok(true) if parsed.has('d') => {
+            println!(
+                "{}",
+                fs::metadata(path).map_or(String::new(), |meta| device(meta.dev()))
+            );
+            0
+        }
         Ok(yes) => {
             if !parsed.has('q') {
                 println!("{path} is {}a mountpoint", if yes { "" } else { "not " });
@@ -253,6 +326,11 @@ pub fn mountpoint(args: Args) -> i32 {
         }
         Err(error) => fail("mountpoint", format!("{path}: {error}"), 1),
     }
+}
+
+/// `major:minor`.
+fn device(number: u64) -> String {
+    format!("{}:{}", nix::libc::major(number), nix::libc::minor(number))
 }
 
 fn is_mountpoint(path: &Path) -> std::io::Result<bool> {

@@ -10,11 +10,22 @@ use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 
 use super::Args;
 use crate::proc::{self, Process};
-use crate::sys::{fail, options, terminal_size, user_name};
+use crate::sys::{fail, options, terminal_size, user_id, user_name};
 
 pub fn top(args: Args) -> i32 {
-    const LONG: &[(&str, char)] = &[("batch", 'b'), ("delay", 'd'), ("iterations", 'n')];
-    let parsed = match options(args, "bHc", "dnp", LONG, true) {
+    const LONG: &[(&str, char)] = &[
+        ("batch", 'b'),
+        ("batch-mode", 'b'),
+        ("delay", 'd'),
+        ("iterations", 'n'),
+        ("pid", 'p'),
+        ("filter-any-user", 'u'),
+        ("sort-override", 'o'),
+        ("threads-show", 'H'),
+        ("cmdline-toggle", 'c'),
+        ("idle-toggle", 'i'),
+    ];
+    let parsed = match options(args, "bHciS1", "dnpuUow", LONG, true) {
         Ok(parsed) => parsed,
         Err(message) => return fail("top", message, 1),
     };
@@ -28,9 +39,39 @@ pub fn top(args: Args) -> i32 {
         None => u64::MAX,
     };
     let batch = parsed.has('b') || !io::stdout().is_terminal();
+    let mut pids = Vec::new();
+    let lists = parsed.values.iter().filter(|(letter, _)| *letter == 'p');
+    for pid in lists.flat_map(|(_, list)| list.split(',')) {
+        match pid.parse::<i32>() {
+            Ok(pid) => pids.push(pid),
+            Err(_) => return fail("top", format!("bad pid '{pid}'"), 1),
+        }
+    }
+    let user = parsed.value('u').or(parsed.value('U'));
+    let user = match user.map(|name| user_id(name).ok_or(name)) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(name)) => return fail("top", format!("Invalid user '{name}'"), 1),
+    };
+    let order = match parsed
+        .value('o')
+        .map(|name| name.trim_start_matches(['+', '-']))
+    {
+        None | Some("%CPU") => Order::Cpu,
+        Some("%MEM" | "RES") => Order::Memory,
+        Some("PID") => Order::Pid,
+        Some("TIME" | "TIME+") => Order::Time,
+        Some(other) => return fail("top", format!("unrecognized field name '{other}'"), 1),
+    };
     let view = View {
         batch,
         delay: Duration::from_secs_f64(delay.min(86_400.0)),
+        pids,
+        user,
+        order,
+        threads: parsed.has('H'),
+        command_lines: parsed.has('c'),
+        hide_idle: parsed.has('i'),
     };
     let cooked = if batch { None } else { raw_mode() };
     let result = view.run(rounds);
@@ -56,6 +97,13 @@ fn raw_mode() -> Option<Termios> {
 struct View {
     batch: bool,
     delay: Duration,
+    /// Empty: all.
+    pids: Vec<i32>,
+    user: Option<u32>,
+    order: Order,
+    threads: bool,
+    command_lines: bool,
+    hide_idle: bool,
 }
 
 /// Counters at one moment.
@@ -66,11 +114,19 @@ struct Sample {
 }
 
 impl Sample {
-    fn take() -> Self {
+    fn take(view: &View) -> Self {
+        let mut processes = Process::all();
+        processes.retain(|p| {
+            (view.pids.is_empty() || view.pids.contains(&p.pid))
+                && view.user.is_none_or(|uid| p.uid == uid)
+        });
+        if view.threads {
+            processes = processes.iter().flat_map(Process::each_thread).collect();
+        }
         Self {
             at: Instant::now(),
             cpu: proc::cpu_times(),
-            processes: Process::all(),
+            processes,
         }
     }
 }
@@ -86,9 +142,9 @@ enum Order {
 impl View {
     fn run(&self, rounds: u64) -> io::Result<()> {
         let mut before: Option<Sample> = None;
-        let mut order = Order::Cpu;
+        let mut order = self.order;
         for round in 0..rounds {
-            let now = Sample::take();
+            let now = Sample::take(self);
             let text = self.screen(before.as_ref(), &now, order);
             let mut out = io::stdout().lock();
             if !self.batch {
@@ -137,16 +193,16 @@ impl View {
         } else {
             terminal_size()
         };
-        let mut lines = head(before, now);
+        let mut lines = head(before, now, self.threads);
         let used: HashMap<i32, u64> = before
-            .map(|b| b.processes.iter().map(|p| (p.pid, p.cpu_ticks())).collect())
+            .map(|b| b.processes.iter().map(|p| (p.tid, p.cpu_ticks())).collect())
             .unwrap_or_default();
         let ticks = match before {
             Some(before) => (now.at - before.at).as_secs_f64() * proc::TICKS as f64,
             None => proc::uptime().unwrap_or(0.0) * proc::TICKS as f64,
         };
         let share = |p: &Process| {
-            let since = used.get(&p.pid).copied().unwrap_or(0);
+            let since = used.get(&p.tid).copied().unwrap_or(0);
             p.cpu_ticks().saturating_sub(since) as f64 * 100.0 / ticks.max(1.0)
         };
         let memory = proc::meminfo().get("MemTotal").copied().unwrap_or(0).max(1);
@@ -158,8 +214,8 @@ impl View {
             Order::Time => b.0.cpu_ticks().cmp(&a.0.cpu_ticks()),
         });
         let heading = format!(
-            "{:>6} {:<8} {:>3} {:>3} {:>8} {:>7} {} {:>5} {:>5} {:>9} COMMAND",
-            "PID", "USER", "PR", "NI", "VIRT", "RES", "S", "%CPU", "%MEM", "TIME+"
+            "{:>7} {:<8} {:>3} {:>3} {:>7} {:>6} {:>6} {} {:>5} {:>5} {:>9} COMMAND",
+            "PID", "USER", "PR", "NI", "VIRT", "RES", "SHR", "S", "%CPU", "%MEM", "TIME+"
         );
         lines.push(String::new());
         lines.push(if self.batch {
@@ -167,17 +223,21 @@ impl View {
         } else {
             format!("\x1b[7m{heading:<width$}\x1b[0m")
         });
+        if self.hide_idle {
+            shown.retain(|(p, cpu)| *cpu > 0.0 || p.state == 'R');
+        }
         let room = rows.saturating_sub(lines.len() + 1);
         for (p, cpu) in shown.into_iter().take(room) {
             let ticks = p.cpu_ticks();
             let line = format!(
-                "{:>6} {:<8} {:>3} {:>3} {:>8} {:>7} {} {cpu:>5.1} {:>5.1} {:>9} {}",
-                p.pid,
+                "{:>7} {:<8.8} {:>3} {:>3} {:>7} {:>6} {:>6} {} {cpu:>5.1} {:>5.1} {:>9} {}",
+                p.tid,
                 user_name(p.uid),
                 p.priority,
                 p.nice,
                 p.virtual_bytes / 1024,
                 p.resident_kib(),
+                proc::shared_kib(p.pid),
                 p.state,
                 p.resident_kib() as f64 * 100.0 / memory as f64,
                 format!(
@@ -186,7 +246,11 @@ impl View {
                     ticks / 100 % 60,
                     ticks % 100
                 ),
-                p.comm
+                if self.command_lines {
+                    p.command()
+                } else {
+                    p.comm.clone()
+                }
             );
             lines.push(line.chars().take(width).collect());
         }
@@ -194,8 +258,8 @@ impl View {
     }
 }
 
-/// The four lines above the table.
-fn head(before: Option<&Sample>, now: &Sample) -> Vec<String> {
+/// The five lines above the table.
+fn head(before: Option<&Sample>, now: &Sample, threads: bool) -> Vec<String> {
     let count = |states: &str| {
         now.processes
             .iter()
@@ -216,10 +280,11 @@ fn head(before: Option<&Sample>, now: &Sample) -> Vec<String> {
     vec![
         format!("top -{}", super::memory::summary()),
         format!(
-            "Tasks: {:>3} total, {:>3} running, {:>3} sleeping, {:>3} stopped, {:>3} zombie",
+            "{}: {:>3} total, {:>3} running, {:>3} sleeping, {:>3} stopped, {:>3} zombie",
+            if threads { "Threads" } else { "Tasks" },
             now.processes.len(),
             count("R"),
-            count("SDI"),
+            count("SDIW"),
             count("Tt"),
             count("Z")
         ),
@@ -240,6 +305,13 @@ fn head(before: Option<&Sample>, now: &Sample) -> Vec<String> {
             mib("MemFree"),
             (mib("MemTotal") - mib("MemAvailable")).max(0.0),
             cache
+        ),
+        format!(
+            "MiB Swap: {:>8.1} total, {:>8.1} free, {:>8.1} used. {:>8.1} avail Mem",
+            mib("SwapTotal"),
+            mib("SwapFree"),
+            mib("SwapTotal") - mib("SwapFree"),
+            mib("MemAvailable")
         ),
     ]
 }

@@ -31,7 +31,7 @@ const USAGE: &[(&str, &str, &str)] = &[
     ),
     (
         "dmesg",
-        "[-cCwrtTxH] [-l LEVELS] [-n LEVEL]",
+        "[-cCwWrtTxDE] [-l LEVELS] [-n LEVEL]",
         "Show the kernel's messages.\n\n  -c  and forget them          -C  only forget them\n  -w  wait for more            -n  messages below LEVEL (1-8) go to the console\n  -l  only those of LEVELS     -x  show the levels\n  -r  as the kernel has them   -t  without times        -T  with times of day",
     ),
     (
@@ -168,7 +168,7 @@ const USAGE: &[(&str, &str, &str)] = &[
     ),
     (
         "top",
-        "[-b] [-d SECONDS] [-n COUNT] [-p PIDS] [-u USER] [-o COLUMN] [-H]",
+        "[-b] [-d SECONDS] [-n COUNT] [-p PIDS] [-u USER] [-o COLUMN] [-Hci]",
         "Show who uses the processor; q ends, P M N T sort.\n\n  -b  without a terminal",
     ),
     (
@@ -209,8 +209,8 @@ const USAGE: &[(&str, &str, &str)] = &[
     ),
     (
         "watch",
-        "[-tegx] [-n SECONDS] COMMAND [ARGUMENT]...",
-        "Run a command again and again and show what it prints.\n\n  -n  every SECONDS (2)      -t  without a title   -x  not by a shell\n  -e  until it fails         -g  until its output changes",
+        "[-tegxdb] [-n SECONDS] COMMAND [ARGUMENT]...",
+        "Run a command again and again and show what it prints.\n\n  -n  every SECONDS (2)      -t  without a title   -x  not by a shell\n  -e  until it fails         -g  until its output changes\n  -d  show what changed      -b  ring the bell when it fails",
     ),
     ("which", "[-a] NAME...", "Show where in $PATH a program is."),
     (
@@ -262,8 +262,9 @@ mod tests {
     #[test]
     fn every_applet_of_ours_has_help() {
         // Crates that answer for themselves.
-        const OTHERS: [&str; 10] = [
-            "egrep", "fgrep", "find", "grep", "hostname", "sed", "xargs", "cmp", "patch", "timeout",
+        const OTHERS: [&str; 11] = [
+            "egrep", "fgrep", "find", "grep", "hostname", "sed", "xargs", "cmp", "patch",
+            "timeout", "mv",
         ];
         for applet in crate::applets::APPLETS {
             let known = super::of(applet.name).is_some();

@@ -230,8 +230,10 @@ impl Job {
             Err(error) => return self.tell(directory, &plain(&error), ERROR),
         };
         let mut status = 0;
-        for entry in entries.flatten() {
-            status = status.max(self.one(entry.path().as_os_str()));
+        // All first, so that no directory stays open on the way down.
+        let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        for path in paths {
+            status = status.max(self.one(path.as_os_str()));
         }
         status
     }

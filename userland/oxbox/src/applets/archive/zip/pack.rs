@@ -257,8 +257,10 @@ impl Job {
             }
         };
         let mut all = true;
-        for entry in entries.flatten() {
-            all &= self.collect(&entry.path(), plan);
+        // All first, so that no directory stays open on the way down.
+        let paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        for path in paths {
+            all &= self.collect(&path, plan);
         }
         all
     }
