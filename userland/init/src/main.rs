@@ -252,7 +252,7 @@ fn reap(services: &mut Services, control: &mut Control) {
 
 /// Sets the host name from the first line of /etc/hostname.
 fn set_hostname() {
-    let text = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let text = store::read(std::path::Path::new("/etc/hostname")).unwrap_or_default();
     let name = match text.lines().next().map(str::trim) {
         Some(name) if !name.is_empty() => name,
         _ => "oxbow",

@@ -4,8 +4,9 @@
 //! with `svc enable` and `svc disable` stands in `/etc/services/choices`, one
 //! `NAME on` or `NAME off` per line, so that unit files stay as they came.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::unit::{MAX_BYTES, Unit, is_name};
@@ -34,7 +35,7 @@ pub fn load_console(folder: &Path) -> Option<Unit> {
     let text = read(&folder.join(format!("console{SUFFIX}"))).ok()?;
     let unit = Unit::parse("console", &text).ok()?;
     let alone = unit.console && unit.enabled && unit.before_it().next().is_none();
-    let choices = fs::read_to_string(folder.join(CHOICES)).unwrap_or_default();
+    let choices = read(&folder.join(CHOICES)).unwrap_or_default();
     (alone && choice(&choices, "console") != Some(false)).then_some(unit)
 }
 
@@ -64,7 +65,7 @@ pub fn load(folder: &Path) -> Loaded {
         ));
         names.truncate(MAX_UNITS);
     }
-    let choices = fs::read_to_string(folder.join(CHOICES)).unwrap_or_default();
+    let choices = read(&folder.join(CHOICES)).unwrap_or_default();
     for name in names {
         let path = folder.join(format!("{name}{SUFFIX}"));
         match read(&path).and_then(|text| Unit::parse(&name, &text)) {
@@ -87,9 +88,19 @@ pub fn load(folder: &Path) -> Loaded {
     Loaded { units, problems }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// Reads a small file. Process 1 waits for nobody: what is no file (a pipe, a device)
+/// is an error, and opening it does not wait for who is at its other end.
+pub fn read(path: &Path) -> Result<String, String> {
     let mut text = String::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY)
+        .open(path)
+        .map_err(|error| error.to_string())?;
+    let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
+    if !is_file {
+        return Err("not a file".to_owned());
+    }
     file.take(MAX_BYTES + 1)
         .read_to_string(&mut text)
         .map_err(|error| error.to_string())?;
@@ -164,6 +175,20 @@ mod tests {
         assert_eq!(names, ["console", "a", "b"]);
         assert_eq!(loaded.problems.len(), 1);
         assert!(loaded.problems[0].ends_with("bad.conf: line 1: 'hello' is no KEY = VALUE"));
+    }
+
+    #[test]
+    fn nothing_is_waited_for() {
+        let folder = folder("pipe", &[("a.conf", "command = /a")]);
+        for name in ["pipe.conf", CHOICES] {
+            let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+            nix::unistd::mkfifo(&folder.join(name), mode).expect("a pipe");
+        }
+        fs::create_dir(folder.join("dir.conf")).expect("a folder");
+        let loaded = load(&folder);
+        assert_eq!(loaded.units.len(), 2);
+        assert_eq!(loaded.problems.len(), 2);
+        assert!(loaded.problems[1].ends_with("pipe.conf: not a file"));
     }
 
     #[test]
