@@ -19,40 +19,83 @@ pub struct UserRange {
     pub len: usize,
 }
 
+/// User buffers one after the other, used up from the front.
+struct UserRanges {
+    first: UserRange,
+    /// From `next` on, those behind `first`.
+    rest: Vec<UserRange>,
+    next: usize,
+}
+
+impl UserRanges {
+    fn one(range: UserRange) -> UserRanges {
+        UserRanges {
+            first: range,
+            rest: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Those of a vector, and their bytes in all.
+    fn vector(rest: Vec<UserRange>) -> (UserRanges, usize) {
+        let total = rest.iter().map(|r| r.len).sum();
+        let first = UserRange {
+            addr: UserAddr(0),
+            len: 0,
+        };
+        (
+            UserRanges {
+                first,
+                rest,
+                next: 0,
+            },
+            total,
+        )
+    }
+
+    /// The first one with room; `None` when all is used up.
+    #[inline]
+    fn front(&mut self) -> Option<&mut UserRange> {
+        while self.first.len == 0 {
+            self.first = *self.rest.get(self.next)?;
+            self.next += 1;
+        }
+        Some(&mut self.first)
+    }
+}
+
+impl UserRange {
+    /// `n` of its bytes were used. EFAULT when the addresses wrap.
+    fn advance(&mut self, n: usize) -> Result<()> {
+        self.addr = self.addr.checked_add(n as u64).ok_or(Errno::EFAULT)?;
+        self.len -= n;
+        Ok(())
+    }
+}
+
 enum Place<'a> {
     Kernel(&'a mut [u8]),
-    User(UserRange),
-    Vector { rest: Vec<UserRange>, next: usize },
+    User(UserRanges),
 }
 
 /// Destination of a read.
 pub struct IoDest<'a> {
     place: Place<'a>,
     remaining: usize,
-    done: usize,
 }
 
 enum Origin<'a> {
     Kernel(&'a [u8]),
-    User(UserRange),
-    Vector { rest: Vec<UserRange>, next: usize },
+    User(UserRanges),
 }
 
 /// Source of a write.
 pub struct IoSource<'a> {
     place: Origin<'a>,
     remaining: usize,
-    done: usize,
     file_limit: u64,
     keeps_set_id: fn() -> bool,
     appends: bool,
-}
-
-fn take(range: &mut UserRange, n: usize) -> Result<UserAddr> {
-    let at = range.addr;
-    range.addr = at.checked_add(n as u64).ok_or(Errno::EFAULT)?;
-    range.len -= n;
-    Ok(at)
 }
 
 impl<'a> IoDest<'a> {
@@ -62,27 +105,21 @@ impl<'a> IoDest<'a> {
         Self {
             place: Place::Kernel(buf),
             remaining,
-            done: 0,
         }
     }
     /// One user buffer.
     pub fn user(addr: UserAddr, len: usize) -> Self {
         Self {
-            place: Place::User(UserRange { addr, len }),
+            place: Place::User(UserRanges::one(UserRange { addr, len })),
             remaining: len,
-            done: 0,
         }
     }
     /// A vector of user buffers (readv); the caller checked that the sum fits `isize`.
     pub fn vector(ranges: Vec<UserRange>) -> Self {
-        let remaining = ranges.iter().map(|r| r.len).sum();
+        let (ranges, remaining) = UserRanges::vector(ranges);
         Self {
-            place: Place::Vector {
-                rest: ranges,
-                next: 0,
-            },
+            place: Place::User(ranges),
             remaining,
-            done: 0,
         }
     }
     /// Bytes that still fit.
@@ -93,11 +130,10 @@ impl<'a> IoDest<'a> {
     /// to skip puts nothing any more.
     pub fn skip(&mut self, n: usize) {
         let n = n.min(self.remaining);
-        self.done += n;
         self.remaining -= n;
     }
     /// Copies out as much of `bytes` as fits; returns how much. EFAULT: nothing of the part
-    /// that failed counts as done.
+    /// that failed counts as put.
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize> {
         let total = bytes.len().min(self.remaining);
         let mut copied = 0;
@@ -111,32 +147,23 @@ impl<'a> IoDest<'a> {
                     *buf = tail;
                     n
                 }
-                Place::User(range) => {
-                    copy_to_user(range.addr, part)?;
-                    take(range, part.len())?;
-                    part.len()
-                }
-                Place::Vector { rest, next } => {
-                    let Some(range) = rest.get_mut(*next) else {
+                Place::User(ranges) => {
+                    let Some(range) = ranges.front() else {
                         break;
                     };
                     let n = part.len().min(range.len);
                     copy_to_user(range.addr, &part[..n])?;
-                    take(range, n)?;
-                    if range.len == 0 {
-                        *next += 1;
-                    }
+                    range.advance(n)?;
                     n
                 }
             };
             copied += n;
-            self.done += n;
             self.remaining -= n;
         }
         Ok(copied)
     }
     /// Copies out up to `len` bytes at `from`; returns how many went over before the end or
-    /// the first byte that cannot be written, all of which count as done. EFAULT when not one
+    /// the first byte that cannot be written, all of which count as put. EFAULT when not one
     /// did.
     ///
     /// # Safety
@@ -156,24 +183,15 @@ impl<'a> IoDest<'a> {
                     *buf = tail;
                     (want, Ok(want))
                 }
-                Place::User(range) => {
-                    // SAFETY: `part` has `want` bytes.
-                    let moved = unsafe { copy_out(range.addr, part, want) };
-                    if let Ok(n) = moved {
-                        take(range, n)?;
-                    }
-                    (want, moved)
-                }
-                Place::Vector { rest, next } => {
-                    let Some(range) = rest.get_mut(*next) else {
+                Place::User(ranges) => {
+                    let Some(range) = ranges.front() else {
                         break;
                     };
                     let ask = want.min(range.len);
                     // SAFETY: `part` has `ask` bytes.
                     let moved = unsafe { copy_out(range.addr, part, ask) };
                     if let Ok(n) = moved {
-                        take(range, n)?;
-                        *next += usize::from(range.len == 0);
+                        range.advance(n)?;
                     }
                     (ask, moved)
                 }
@@ -184,7 +202,6 @@ impl<'a> IoDest<'a> {
                 Err(e) => return Err(e),
             };
             copied += n;
-            self.done += n;
             self.remaining -= n;
             if n < asked {
                 break;
@@ -210,7 +227,6 @@ impl<'a> IoSource<'a> {
         Self {
             place: Origin::Kernel(buf),
             remaining: buf.len(),
-            done: 0,
             file_limit: u64::MAX,
             keeps_set_id: || false,
             appends: false,
@@ -219,9 +235,8 @@ impl<'a> IoSource<'a> {
     /// One user buffer.
     pub fn user(addr: UserAddr, len: usize) -> Self {
         Self {
-            place: Origin::User(UserRange { addr, len }),
+            place: Origin::User(UserRanges::one(UserRange { addr, len })),
             remaining: len,
-            done: 0,
             file_limit: u64::MAX,
             keeps_set_id: || false,
             appends: false,
@@ -229,14 +244,10 @@ impl<'a> IoSource<'a> {
     }
     /// A vector of user buffers (writev); the caller checked that the sum fits `isize`.
     pub fn vector(ranges: Vec<UserRange>) -> Self {
-        let remaining = ranges.iter().map(|r| r.len).sum();
+        let (ranges, remaining) = UserRanges::vector(ranges);
         Self {
-            place: Origin::Vector {
-                rest: ranges,
-                next: 0,
-            },
+            place: Origin::User(ranges),
             remaining,
-            done: 0,
             file_limit: u64::MAX,
             keeps_set_id: || false,
             appends: false,
@@ -291,26 +302,17 @@ impl<'a> IoSource<'a> {
                     *buf = &buf[n..];
                     n
                 }
-                Origin::User(range) => {
-                    copy_from_user(part, range.addr)?;
-                    take(range, part.len())?;
-                    part.len()
-                }
-                Origin::Vector { rest, next } => {
-                    let Some(range) = rest.get_mut(*next) else {
+                Origin::User(ranges) => {
+                    let Some(range) = ranges.front() else {
                         break;
                     };
                     let n = part.len().min(range.len);
                     copy_from_user(&mut part[..n], range.addr)?;
-                    take(range, n)?;
-                    if range.len == 0 {
-                        *next += 1;
-                    }
+                    range.advance(n)?;
                     n
                 }
             };
             copied += n;
-            self.done += n;
             self.remaining -= n;
         }
         Ok(copied)
@@ -335,24 +337,15 @@ impl<'a> IoSource<'a> {
                     *buf = &buf[want..];
                     (want, Ok(want))
                 }
-                Origin::User(range) => {
-                    // SAFETY: `part` has `want` bytes.
-                    let moved = unsafe { copy_in(part, range.addr, want) };
-                    if let Ok(n) = moved {
-                        take(range, n)?;
-                    }
-                    (want, moved)
-                }
-                Origin::Vector { rest, next } => {
-                    let Some(range) = rest.get_mut(*next) else {
+                Origin::User(ranges) => {
+                    let Some(range) = ranges.front() else {
                         break;
                     };
                     let ask = want.min(range.len);
                     // SAFETY: `part` has `ask` bytes.
                     let moved = unsafe { copy_in(part, range.addr, ask) };
                     if let Ok(n) = moved {
-                        take(range, n)?;
-                        *next += usize::from(range.len == 0);
+                        range.advance(n)?;
                     }
                     (ask, moved)
                 }
@@ -363,7 +356,6 @@ impl<'a> IoSource<'a> {
                 Err(e) => return Err(e),
             };
             copied += n;
-            self.done += n;
             self.remaining -= n;
             if n < asked {
                 break;
