@@ -363,6 +363,20 @@ static void credentials(void) {
         memcpy(&cred, CMSG_DATA(head), sizeof cred);
         CHECK(cred.pid == (i ? getpid() : child) && cred.uid == getuid() && cred.gid == getgid());
     }
+    for (int more = -4; more <= 4; more += 8) {
+        char control[64] = {0};
+        struct iovec part = {.iov_base = "x", .iov_len = 1};
+        struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control};
+        m.msg_controllen = sizeof control;
+        struct cmsghdr *head = CMSG_FIRSTHDR(&m);
+        struct ucred cred = {getpid(), getuid(), getgid()};
+        memcpy(CMSG_DATA(head), &cred, sizeof cred);
+        head->cmsg_len = CMSG_LEN(sizeof cred) + more;
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_CREDENTIALS;
+        m.msg_controllen = head->cmsg_len;
+        CHECK(sendmsg(s[0], &m, 0) == -1 && errno == EINVAL);
+    }
     holds("senders are told apart");
 }
 

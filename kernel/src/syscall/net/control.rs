@@ -41,6 +41,10 @@ pub(super) fn read_control(bytes: &[u8], with: &mut Outgoing<'_>) -> Result<()> 
                 }
             }
             (SOL_SOCKET, SCM_CREDENTIALS) => {
+                // `struct ucred` (man 7 unix), no more and no less.
+                if data.len() != 12 {
+                    return Err(Errno::EINVAL);
+                }
                 let (pid, uid, gid) = (word(16)? as i32, word(20)?, word(24)?);
                 let cred = task.cred();
                 let is_own = pid == task.pid()
