@@ -2300,17 +2300,17 @@ fn setup_process_substitution(
 fn setup_open_file_with_contents(contents: &str) -> Result<OpenFile, error::Error> {
     let bytes = contents.as_bytes();
 
-    // More than a pipe holds by default.
-    if bytes.len() > 65536 {
-        use std::io::Seek as _;
-        let flags = nix::sys::memfd::MFdFlags::MFD_CLOEXEC;
-        let mut file = std::fs::File::from(nix::sys::memfd::memfd_create(c"here-document", flags)?);
-        file.write_all(bytes)?;
-        file.rewind()?;
-        return Ok(file.into());
-    }
-
     let (reader, mut writer) = std::io::pipe()?;
+
+    // More than a pipe holds by default goes into it as it is read.
+    if bytes.len() > 65536 {
+        let bytes = bytes.to_vec();
+        std::thread::Builder::new().spawn(move || {
+            // Whoever reads may leave early.
+            let _ = writer.write_all(&bytes);
+        })?;
+        return Ok(reader.into());
+    }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {

@@ -250,7 +250,7 @@ impl RuntimeOptions {
             patsub_replacement: true,
             // Each level takes stack, which grows; without a limit an endless recursion would take
             // all memory.
-            max_function_call_depth: create_options.max_function_call_depth.or(Some(10_000)),
+            max_function_call_depth: create_options.max_function_call_depth.or(Some(4_000)),
             ..Self::default()
         };
 
