@@ -318,13 +318,18 @@ pub(super) fn ticks(ns: u64) -> i64 {
 impl Task {
     /// What the thread used so far.
     pub fn usage(&self) -> Usage {
-        let (user_ns, system_ns) = self.thread().map_or((0, 0), |t| t.cpu_time());
+        let thread = self.thread();
+        let (user_ns, system_ns) = thread.as_ref().map_or((0, 0), |t| t.cpu_time());
+        let (voluntary_switches, involuntary_switches) =
+            thread.as_ref().map_or((0, 0), |t| t.switches());
         Usage {
             user_ns,
             system_ns,
             minor_faults: self.minor_faults.load(Ordering::Relaxed),
             major_faults: self.major_faults.load(Ordering::Relaxed),
             max_resident_bytes: 0,
+            voluntary_switches,
+            involuntary_switches,
         }
     }
     /// Signals that the thread blocks, for /proc.

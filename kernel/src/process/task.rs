@@ -59,6 +59,10 @@ pub struct Usage {
     pub major_faults: u64,
     /// Largest resident size seen, bytes.
     pub max_resident_bytes: u64,
+    /// Times a thread waited.
+    pub voluntary_switches: u64,
+    /// Times a thread had to give way.
+    pub involuntary_switches: u64,
 }
 
 impl Usage {
@@ -70,6 +74,8 @@ impl Usage {
             minor_faults: self.minor_faults + other.minor_faults,
             major_faults: self.major_faults + other.major_faults,
             max_resident_bytes: self.max_resident_bytes.max(other.max_resident_bytes),
+            voluntary_switches: self.voluntary_switches + other.voluntary_switches,
+            involuntary_switches: self.involuntary_switches + other.involuntary_switches,
         }
     }
 }

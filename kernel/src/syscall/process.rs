@@ -313,6 +313,8 @@ fn rusage(usage: &Usage) -> abi::rusage {
     out.ru_maxrss = (usage.max_resident_bytes / 1024) as i64;
     out.ru_minflt = usage.minor_faults as i64;
     out.ru_majflt = usage.major_faults as i64;
+    out.ru_nvcsw = usage.voluntary_switches as i64;
+    out.ru_nivcsw = usage.involuntary_switches as i64;
     out
 }
 

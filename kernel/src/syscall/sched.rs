@@ -30,6 +30,11 @@ fn task_of(tid: i32) -> Result<Arc<Task>> {
     }
 }
 
+/// As [`task_of`], for calls to which a negative id is one that nobody has.
+fn task_at(tid: i32) -> Result<Arc<Task>> {
+    task_of(tid).map_err(|_| Errno::ESRCH)
+}
+
 fn thread_of(task: &Task) -> Result<Arc<Thread>> {
     task.thread().ok_or(Errno::ESRCH)
 }
@@ -52,7 +57,7 @@ pub fn sched_getaffinity(pid: i32, len: u32, mask: UserAddr) -> SyscallResult {
     if (len as usize) < MASK_BYTES || !(len as usize).is_multiple_of(MASK_BYTES) {
         return Err(Errno::EINVAL);
     }
-    let affinity = thread_of(&*task_of(pid)?)?.affinity() & arch::ipi::online();
+    let affinity = thread_of(&*task_at(pid)?)?.affinity() & arch::ipi::online();
     copy_to_user(mask, &affinity.to_le_bytes())?;
     Ok(MASK_BYTES as isize)
 }
@@ -62,7 +67,7 @@ pub fn sched_setaffinity(pid: i32, len: u32, mask: UserAddr) -> SyscallResult {
     let mut bytes = [0; MASK_BYTES];
     let n = (len as usize).min(MASK_BYTES);
     copy_from_user(&mut bytes[..n], mask)?;
-    let task = task_of(pid)?;
+    let task = task_at(pid)?;
     check_owner(&task)?;
     thread_of(&task)?.set_affinity(CpuMask::from_le_bytes(bytes))?;
     Ok(0)
@@ -113,6 +118,7 @@ fn class_of(policy: u32, priority: i32) -> Result<Class> {
 
 /// man 2 sched_getparam.
 pub fn sched_getparam(pid: i32, out: UserPtr<i32>) -> SyscallResult {
+    let out = out.non_null().ok_or(Errno::EINVAL)?;
     let class = thread_of(&*task_of(pid)?)?.class();
     out.write(priority_of(class).into())?;
     Ok(0)
@@ -155,7 +161,7 @@ fn set_class(task: &Task, class: Class, reset_on_fork: bool) -> SyscallResult {
 
 /// man 2 sched_setparam.
 pub fn sched_setparam(pid: i32, new: UserPtr<i32>) -> SyscallResult {
-    let priority = new.read()?;
+    let priority = new.non_null().ok_or(Errno::EINVAL)?.read()?;
     let task = task_of(pid)?;
     let thread = thread_of(&task)?;
     let class = class_of(policy_of(thread.class()), priority)?;
@@ -164,7 +170,7 @@ pub fn sched_setparam(pid: i32, new: UserPtr<i32>) -> SyscallResult {
 
 /// man 2 sched_setscheduler.
 pub fn sched_setscheduler(pid: i32, policy: u32, new: UserPtr<i32>) -> SyscallResult {
-    let priority = new.read()?;
+    let priority = new.non_null().ok_or(Errno::EINVAL)?.read()?;
     let task = task_of(pid)?;
     let class = class_of(policy & !RESET_ON_FORK, priority)?;
     set_class(&task, class, policy & RESET_ON_FORK != 0)
@@ -204,7 +210,7 @@ const PRIO_USER: u32 = 2;
 fn named(which: u32, who: i32) -> Result<Vec<Arc<Task>>> {
     let own = process::current();
     let wanted: Vec<Arc<Task>> = match which {
-        PRIO_PROCESS => return Ok(alloc::vec![task_of(who).map_err(|_| Errno::ESRCH)?]),
+        PRIO_PROCESS => return Ok(alloc::vec![task_at(who)?]),
         PRIO_PGRP => {
             let pgid = if who == 0 { own.process().pgid() } else { who };
             process::all()

@@ -108,6 +108,10 @@ pub const ITEMS: &[(&str, What, u32)] = &[
 /// The content of text file `name`.
 pub fn read(who: &Who, name: &str) -> Result<Vec<u8>> {
     let p = &who.process;
+    // Reaped since it was opened.
+    if p.ppid() == 0 && p.pid() != 1 {
+        return Err(Errno::ESRCH);
+    }
     match name {
         "environ" => {
             check(p)?;
