@@ -37,6 +37,9 @@ impl DataDisk {
                 "-F",
                 "-t",
                 "ext2",
+                // As the root has them, and what small disks do not get by default.
+                "-b",
+                "4096",
                 "-E",
                 "root_owner=0:0",
                 "-d",

@@ -43,6 +43,30 @@ fn synced_files_survive_a_power_cut() {
 }
 
 #[test]
+fn a_power_cut_while_files_change_needs_no_repair_by_hand() {
+    let config = Config::default();
+    let mut m = Machine::boot(&config);
+    m.ok("mkdir /root/busy && cd /root/busy && seq 1 1000 > kept && sync");
+    m.ok(
+        "(i=0; while :; do i=$((i + 1)); seq 1 $((i % 400 * 20)) > f$((i % 30)); \
+         mv f$((i % 30)) g$((i % 17)); rm -f f$((i % 7)); done) >/dev/null 2>&1 & sleep 8",
+    );
+    m.pull_the_plug();
+    let mut m = m.boot_again(&config);
+    let log = m.ok("dmesg | grep ext2");
+    assert!(log.contains("not unmounted cleanly"), "{log}");
+    assert!(
+        log.contains("is repaired") || log.contains("is sound"),
+        "{log}"
+    );
+    assert_eq!(m.ok("tail -n 1 /root/busy/kept"), "1000\n");
+    m.ok("rm -r /root/busy && seq 1 5 > /root/after && sync");
+    m.power_off();
+    let (clean, said) = check_root_filesystem(&m);
+    assert!(clean, "e2fsck found: {said}");
+}
+
+#[test]
 fn a_second_disk_mounts_and_unmounts() {
     let disk = DataDisk::new(32, &[]);
     let mut m = Machine::boot(&Config::default().with_disk(&disk));
