@@ -569,11 +569,20 @@ fn damaged_images_give_errors_and_no_panic() {
         x ^= x << 17;
         (x % below as u64) as usize
     };
-    for _ in 0..60 {
+    for round in 0..60 {
         let mut bytes = good.clone();
+        if round % 2 == 1 {
+            // Not unmounted cleanly: the repair meets the damage first.
+            bytes[1024 + 58] = 0;
+        }
         for _ in 0..200 {
             // Mostly in the metadata at the front.
-            let at = 1024 + random(80 * 1024);
+            let at = if round < 30 {
+                1024 + random(80 * 1024)
+            } else {
+                // The superblock and the descriptors are left alone: more of it mounts.
+                5120 + random(400 * 1024)
+            };
             bytes[at] = random(256) as u8;
         }
         let device = Arc::new(MemDevice {
