@@ -122,14 +122,15 @@ impl AddressSpace {
         page: u64,
         access: Access,
     ) -> Result<(), FaultError> {
-        match self.try_fault(area, page, access) {
-            // A page table: those are made under a spin lock, where nothing can be reclaimed.
-            Err(FaultError::OutOfMemory) => {
-                reclaim::make_room()?;
-                self.try_fault(area, page, access)
+        for _ in 0..reclaim::ROUNDS {
+            match self.try_fault(area, page, access) {
+                // A page table: those are made under a spin lock, where nothing can be
+                // reclaimed. Others may take what is made room for here.
+                Err(FaultError::OutOfMemory) => reclaim::make_room()?,
+                done => return done,
             }
-            done => done,
         }
+        self.try_fault(area, page, access)
     }
 
     fn try_fault(&self, area: &Area, page: u64, access: Access) -> Result<(), FaultError> {

@@ -34,6 +34,9 @@ const BATCH: usize = 64;
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// So many pages may be taken out of mappings before it counts as thrashing.
 const SOME: usize = 16 * BATCH;
+/// How often an allocation makes room before it fails. Each round frees something or kills
+/// something; a machine on which so many do not suffice has nothing to give.
+pub(in crate::vm) const ROUNDS: usize = 20;
 /// How long an allocation waits for the flusher in one round.
 const FLUSH_WAIT_NS: u64 = 100_000_000;
 
@@ -64,9 +67,7 @@ fn alloc_with(alloc: impl Fn() -> Result<FrameRef, OutOfMemory>) -> Result<Frame
 
 #[cold]
 fn alloc_slow(alloc: &dyn Fn() -> Result<FrameRef, OutOfMemory>) -> Result<FrameRef, OutOfMemory> {
-    // Each round frees something or kills something; a machine on which twenty rounds do not
-    // suffice has nothing to give.
-    for _ in 0..20 {
+    for _ in 0..ROUNDS {
         make_room()?;
         if let Ok(frame) = alloc() {
             return Ok(frame);
