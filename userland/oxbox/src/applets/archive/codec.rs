@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn cut_and_broken_files_are_errors() {
-        let data: Vec<u8> = (0..50_000_u32).map(|n| (n * n >> 5) as u8).collect();
+        let data: Vec<u8> = (0..50_000_u32).map(|n| ((n * n) >> 5) as u8).collect();
         for format in WRITTEN {
             let file = packed(format, &data);
             for cut in [0, 1, 3, 5, 9, 20, file.len() / 2, file.len() - 1] {

@@ -89,7 +89,7 @@ pub fn run(options: &Options) -> io::Result<i32> {
 fn mask() -> u32 {
     let mask = nix::sys::stat::umask(Bits::from_bits_truncate(0o077));
     nix::sys::stat::umask(mask);
-    u32::from(mask.bits())
+    mask.bits()
 }
 
 /// What is to be set on a file when it is there.
