@@ -2,14 +2,17 @@
 //! crates ([`tools`], [`archive`]), and what no library gives.
 
 mod archive;
+mod changes;
 mod differ;
 mod dmesg;
 mod dump;
+mod hunks;
 mod logger;
 mod memory;
 mod mounts;
 mod moves;
 mod pager;
+mod patch;
 mod power;
 mod ps;
 mod run;
@@ -62,6 +65,7 @@ pub const APPLETS: &[Applet] = applets![
     "mount" => mounts::mount,
     "mountpoint" => mounts::mountpoint,
     "mv" => moves::mv,
+    "patch" => patch::patch,
     "pgrep" => signals::pgrep,
     "pidof" => signals::pidof,
     "pkill" => signals::pkill,
