@@ -55,6 +55,12 @@ pub fn entries(raw: &[u8], filetype: bool) -> Entries<'_> {
     }
 }
 
+/// The record at byte `at`; none at the end, or where one cannot be.
+pub fn record(raw: &[u8], at: usize, filetype: bool) -> Option<Entry<'_>> {
+    let mut entries = Entries { raw, at, filetype };
+    entries.next()?.ok()
+}
+
 impl<'a> Iterator for Entries<'a> {
     type Item = Result<Entry<'a>>;
     fn next(&mut self) -> Option<Result<Entry<'a>>> {

@@ -4,12 +4,10 @@
 //! content of one of them. Claims are settled, one level a round; only when every block has
 //! one owner are pointers that cannot be cleared.
 
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
-
 use super::super::layout::{DiskInode, FLAG_EXTENTS, NDIR, ROOT_INO, get32, put32};
 use super::super::volume::Volume;
-use super::{Bits, Inodes};
+use super::Inodes;
+use super::tables::{Bits, filled};
 use crate::error::{Errno, Result};
 use crate::vfs::Timestamp;
 
@@ -33,9 +31,9 @@ enum Verdict {
 struct Round {
     inodes: Inodes,
     /// Blocks that were claimed more than once.
-    doubles: BTreeSet<u32>,
+    doubles: Bits,
     /// Inodes that need a repair of their own.
-    wrong: Vec<u32>,
+    wrong: Bits,
 }
 
 /// Makes blocks and inodes sound; returns them and how much was repaired.
@@ -44,13 +42,13 @@ pub fn check(volume: &Volume, now: Timestamp) -> Result<(Inodes, usize)> {
     let mut repairs = 0;
     for _ in 0..ROUNDS {
         let round = look(volume, &fixed)?;
-        if !round.doubles.is_empty() {
+        if round.doubles.count() != 0 {
             repairs += settle_claims(volume, &fixed, &round.doubles)?;
-        } else if !round.wrong.is_empty() {
-            for ino in &round.wrong {
-                mend(volume, &fixed, *ino, now)?;
+        } else if round.wrong.count() != 0 {
+            for ino in round.wrong.iter() {
+                mend(volume, &fixed, ino, now)?;
             }
-            repairs += round.wrong.len();
+            repairs += round.wrong.count();
         } else {
             return Ok((round.inodes, repairs));
         }
@@ -63,10 +61,7 @@ pub fn check(volume: &Volume, now: Timestamp) -> Result<(Inodes, usize)> {
 fn each_inode(volume: &Volume, mut see: impl FnMut(u32, DiskInode) -> Result<()>) -> Result<()> {
     let geometry = &volume.geometry;
     let (bs, size) = (geometry.block_size, geometry.inode_size as usize);
-    let mut chunk = Vec::new();
-    chunk
-        .try_reserve_exact(CHUNK.max(bs) as usize)
-        .map_err(|_| Errno::ENOMEM)?;
+    let mut chunk = filled(0_u8, CHUNK.max(bs) as usize)?;
     for n in 0..geometry.groups {
         let table = volume.group(n)?.inode_table;
         let mut ino = n * geometry.inodes_per_group + 1;
@@ -137,10 +132,10 @@ fn look(volume: &Volume, fixed: &Bits) -> Result<Round> {
         inodes: Inodes {
             blocks: tables(volume)?,
             used: Bits::new(geometry.inodes)?,
-            dirs: BTreeSet::new(),
+            dirs: Bits::new(geometry.inodes)?,
         },
-        doubles: BTreeSet::new(),
-        wrong: Vec::new(),
+        doubles: Bits::new(geometry.blocks)?,
+        wrong: Bits::new(geometry.inodes)?,
     };
     each_inode(volume, |ino, mut inode| {
         if is_reserved(volume, ino) {
@@ -160,17 +155,17 @@ fn look(volume: &Volume, fixed: &Bits) -> Result<Round> {
         if inode.links == 0 {
             // Deleted while it was open: it goes, with everything it had.
             if inode.mode != 0 && inode.dtime == 0 {
-                round.wrong.push(ino);
+                round.wrong.set(ino);
             }
             return Ok(());
         }
         if !is_sound(volume, &inode) {
-            round.wrong.push(ino);
+            round.wrong.set(ino);
             return Ok(());
         }
         round.inodes.used.set(ino);
         if inode.kind() >> 12 == 4 {
-            round.inodes.dirs.insert(ino);
+            round.inodes.dirs.set(ino);
         }
         look_at(volume, ino, inode, fixed, &mut round)
     })?;
@@ -208,26 +203,50 @@ fn look_at(
             if round.inodes.blocks.set(pointer) {
                 return Verdict::Keep;
             }
-            round.doubles.insert(pointer);
+            round.doubles.set(pointer);
             Verdict::Skip
         })?;
     }
     if wrong || u64::from(inode.units) != counted * u64::from(geometry.block_size / 512) {
-        round.wrong.push(ino);
+        round.wrong.set(ino);
     }
     Ok(())
+}
+
+/// Who gets a block that was claimed more than once.
+#[derive(Clone, Copy, Default)]
+struct Owner {
+    block: u32,
+    /// Whether it counts right, when it changed last, its number; the greatest has the block.
+    rank: Option<(bool, Timestamp, u32)>,
+    /// Whether it has the block already: one pointer of it stays.
+    has_it: bool,
+}
+
+impl Owner {
+    fn is(&self, ino: u32) -> bool {
+        self.rank.is_some_and(|(_, _, owner)| owner == ino)
+    }
+}
+
+/// The owner of `block`, if that is one of those.
+fn owner(owners: &mut [Owner], block: u32) -> Option<&mut Owner> {
+    let at = owners.binary_search_by_key(&block, |o| o.block).ok()?;
+    owners.get_mut(at)
 }
 
 /// Every block of `doubles` goes to one inode; the others get a hole there. A claim may come
 /// from a pointer block that was not written yet and still holds what it held before: its
 /// inode counts other blocks than are found. So who counts right comes first, then who changed
 /// last.
-fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Result<usize> {
+fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &Bits) -> Result<usize> {
     let geometry = &volume.geometry;
-    let mut owners: BTreeMap<u32, (bool, Timestamp, u32)> = BTreeMap::new();
-    let mut claims = BTreeSet::new();
-    let mut claimed = Vec::new();
-    each_inode(volume, |ino, mut inode| {
+    let mut owners = filled(Owner::default(), doubles.count())?;
+    for (owner, block) in owners.iter_mut().zip(doubles.iter()) {
+        owner.block = block;
+    }
+    let mut claims = Bits::new(geometry.inodes)?;
+    each_inode(volume, |ino, inode| {
         let concerns = inode.links > 0
             && !is_reserved(volume, ino)
             && is_sound(volume, &inode)
@@ -236,50 +255,64 @@ fn settle_claims(volume: &Volume, fixed: &Bits, doubles: &BTreeSet<u32>) -> Resu
             return Ok(());
         }
         let limit = reach(volume, &inode);
-        claimed.clear();
         // As `look_at` does it: what was not claimed twice is seen once.
-        visit(volume, &mut inode.block, &mut |pointer, _, first| {
-            if !is_usable(volume, fixed, pointer) || first >= limit {
-                return Verdict::Skip;
-            }
-            if !doubles.contains(&pointer) {
-                return Verdict::Keep;
-            }
-            claimed.push(pointer);
+        let mut slots = inode.block;
+        each_claim(volume, fixed, doubles, &mut slots, limit, |_| {
+            claims.set(ino);
             Verdict::Skip
         })?;
-        if claimed.is_empty() {
-            return Ok(());
+        if claims.has(ino) {
+            let rank = (counts_right(volume, fixed, &inode)?, inode.ctime, ino);
+            each_claim(volume, fixed, doubles, &mut slots, limit, |pointer| {
+                if let Some(owner) = owner(&mut owners, pointer) {
+                    owner.rank = owner.rank.max(Some(rank));
+                }
+                Verdict::Skip
+            })?;
         }
-        let rank = (counts_right(volume, fixed, &inode)?, inode.ctime, ino);
-        for pointer in &claimed {
-            let owner = owners.entry(*pointer).or_insert(rank);
-            *owner = (*owner).max(rank);
-        }
-        claims.insert(ino);
         Ok(())
     })?;
-    for &ino in &claims {
+    for ino in claims.iter() {
         let mut inode = volume.read_inode(ino)?;
         let limit = reach(volume, &inode);
-        let mut kept = BTreeSet::new();
-        visit(volume, &mut inode.block, &mut |pointer, _, first| {
-            if !is_usable(volume, fixed, pointer) || first >= limit {
-                return Verdict::Skip;
-            }
-            if !doubles.contains(&pointer) {
-                return Verdict::Keep;
-            }
-            let mine = owners.get(&pointer).is_some_and(|owner| owner.2 == ino);
-            if mine && kept.insert(pointer) {
-                Verdict::Skip
-            } else {
-                Verdict::Clear
-            }
-        })?;
+        each_claim(
+            volume,
+            fixed,
+            doubles,
+            &mut inode.block,
+            limit,
+            |pointer| match owner(&mut owners, pointer) {
+                Some(owner) if owner.is(ino) && !owner.has_it => {
+                    owner.has_it = true;
+                    Verdict::Skip
+                }
+                _ => Verdict::Clear,
+            },
+        )?;
         volume.write_inode(ino, false, || inode)?;
     }
-    Ok(doubles.len())
+    Ok(doubles.count())
+}
+
+/// Asks `judge` about each pointer in `slots` and below to a block of `doubles`.
+fn each_claim(
+    volume: &Volume,
+    fixed: &Bits,
+    doubles: &Bits,
+    slots: &mut [u32],
+    limit: u64,
+    mut judge: impl FnMut(u32) -> Verdict,
+) -> Result<()> {
+    visit(volume, slots, &mut |pointer, _, first| {
+        if !is_usable(volume, fixed, pointer) || first >= limit {
+            Verdict::Skip
+        } else if doubles.has(pointer) {
+            judge(pointer)
+        } else {
+            Verdict::Keep
+        }
+    })?;
+    Ok(())
 }
 
 /// Whether the inode has as many blocks as it says, and none that cannot be.
@@ -385,8 +418,11 @@ fn visit_one(
         Verdict::Keep if level > 0 => {}
         _ => return Ok(false),
     }
-    let mut table: Vec<u32> = volume.buffers.with(*pointer, |raw| {
-        raw.chunks_exact(4).map(|c| get32(c, 0)).collect()
+    let mut table = filled(0_u32, per as usize)?;
+    volume.buffers.with(*pointer, |raw| {
+        for (entry, bytes) in table.iter_mut().zip(raw.chunks_exact(4)) {
+            *entry = get32(bytes, 0);
+        }
     })?;
     let below = per.pow(level - 1);
     let mut changed = false;

@@ -9,10 +9,9 @@
 
 mod blocks;
 mod names;
+mod tables;
 
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::dir;
 use super::inode::Node;
@@ -22,32 +21,7 @@ use super::volume::Volume;
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::vfs::{NewNode, Timestamp};
-
-/// One bit per block or inode.
-struct Bits(Vec<u8>);
-
-impl Bits {
-    fn new(len: u32) -> Result<Bits> {
-        let bytes = len as usize / 8 + 1;
-        let mut bits = Vec::new();
-        bits.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
-        bits.resize(bytes, 0);
-        Ok(Bits(bits))
-    }
-    fn has(&self, n: u32) -> bool {
-        self.0
-            .get(n as usize / 8)
-            .is_some_and(|byte| byte & (1 << (n % 8)) != 0)
-    }
-    /// Whether it was clear.
-    fn set(&mut self, n: u32) -> bool {
-        let was = self.has(n);
-        if let Some(byte) = self.0.get_mut(n as usize / 8) {
-            *byte |= 1 << (n % 8);
-        }
-        !was
-    }
-}
+use tables::{Bits, PerInode, filled};
 
 /// What the inode tables say.
 struct Inodes {
@@ -56,26 +30,40 @@ struct Inodes {
     /// Inodes in use.
     used: Bits,
     /// Those of them that are directories.
-    dirs: BTreeSet<u32>,
+    dirs: Bits,
 }
 
 /// What the directories say.
-#[derive(Default)]
 struct Names {
     /// Names of each inode, `.` and `..` not counted.
-    links: BTreeMap<u32, u32>,
-    /// The directory that holds the name of a directory.
-    parents: BTreeMap<u32, u32>,
+    links: PerInode<u16>,
+    /// The directory that holds the name of a directory; 0 for none.
+    parents: PerInode<u32>,
+}
+
+impl Names {
+    fn new(inodes: u32) -> Result<Names> {
+        Ok(Names {
+            links: PerInode::new(inodes)?,
+            parents: PerInode::new(inodes)?,
+        })
+    }
+
+    /// A directory got a name in `parent`.
+    fn add_dir(&mut self, ino: u32, parent: u32) {
+        self.links.add_one(ino);
+        self.parents.set(ino, parent);
+    }
 }
 
 /// Repairs the volume; returns how many things were wrong. EUCLEAN when it cannot be.
 pub fn repair(volume: &Arc<Volume>, now: Timestamp) -> Result<usize> {
     let (inodes, mut repairs) = blocks::check(volume, now)?;
-    if !inodes.dirs.contains(&ROOT_INO) {
+    if !inodes.dirs.has(ROOT_INO) {
         // Without a root there is nothing to hang things on.
         return Err(Errno::EUCLEAN);
     }
-    let mut names = Names::default();
+    let mut names = Names::new(volume.geometry.inodes)?;
     repairs += names::check(volume, &inodes, &mut names)?;
     repairs += write_bitmaps(volume, &inodes)?;
     // From here on the volume can be allocated from.
@@ -109,11 +97,11 @@ fn write_bitmaps(volume: &Volume, inodes: &Inodes) -> Result<usize> {
             free_inodes += u16::from(!used);
             used
         })?);
-        let last_ino = first_ino + per_group;
+        let dirs = (first_ino..first_ino + per_group).filter(|&ino| inodes.dirs.has(ino));
         let counted = Group {
             free_blocks,
             free_inodes,
-            used_dirs: inodes.dirs.range(first_ino..last_ino).count() as u16,
+            used_dirs: dirs.count() as u16,
             ..group
         };
         if counted.counts() != group.counts() {
@@ -134,9 +122,7 @@ fn fill_bitmap(
     mut used: impl FnMut(u32) -> bool,
 ) -> Result<bool> {
     let size = volume.geometry.block_size as usize;
-    let mut wanted = Vec::new();
-    wanted.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
-    wanted.resize(size, 0xff_u8);
+    let mut wanted = filled(0xff_u8, size)?;
     for i in 0..count {
         if !used(i)
             && let Some(byte) = wanted.get_mut(i as usize / 8)
@@ -162,41 +148,32 @@ fn reconnect(
     now: Timestamp,
 ) -> Result<usize> {
     let mut repairs = 0;
-    let mut connected = BTreeSet::from([ROOT_INO]);
-    for &start in &inodes.dirs {
-        let mut chain = BTreeSet::new();
-        let mut at = start;
-        while !connected.contains(&at) {
-            if !chain.insert(at) {
-                break;
-            }
-            match names.parents.get(&at) {
-                Some(&parent) => at = parent,
-                None => break,
-            }
-        }
-        if !connected.contains(&at) {
+    let mut connected = Bits::new(volume.geometry.inodes)?;
+    connected.set(ROOT_INO);
+    for start in inodes.dirs.iter() {
+        let at = last_ancestor(start, &connected, names);
+        if !connected.has(at) {
             // `at` has no parent, or closes a circle: it goes to another place.
             let lost = lost_found(volume, names, now)?;
-            if let Some(old) = names.parents.insert(at, lost) {
+            let old = names.parents.get(at);
+            if old != 0 {
                 // The name that closed the circle stays behind: no directory has two.
                 names::remove_target(&Node::read(volume, old)?, at)?;
-                names.links.remove(&at);
+                names.links.set(at, 0);
             }
-            *names.links.entry(at).or_default() += 1;
+            names.add_dir(at, lost);
             add_lost(volume, lost, at)?;
             repairs += 1;
         }
-        connected.extend(chain);
-    }
-    let mut used: Vec<u32> = Vec::new();
-    let first = volume.geometry.first_ino;
-    for ino in first..=volume.geometry.inodes {
-        if inodes.used.has(ino) && !names.links.contains_key(&ino) {
-            used.push(ino);
+        let mut passed = start;
+        while connected.set(passed) && passed != at {
+            passed = names.parents.get(passed);
         }
     }
-    for ino in used {
+    for ino in volume.geometry.first_ino..=volume.geometry.inodes {
+        if !inodes.used.has(ino) || names.links.get(ino) != 0 {
+            continue;
+        }
         repairs += 1;
         let node = Node::read(volume, ino)?;
         if node.size() == 0 {
@@ -205,13 +182,34 @@ fn reconnect(
         }
         let added = lost_found(volume, names, now).and_then(|lost| add_lost(volume, lost, ino));
         match added {
-            Ok(()) => drop(names.links.insert(ino, 1)),
+            Ok(()) => names.links.set(ino, 1),
             // No room for its name, and nobody knew it.
             Err(Errno::ENOSPC) => node.delete(now)?,
             Err(e) => return Err(e),
         }
     }
     Ok(repairs)
+}
+
+/// The first directory upwards from `start` that is in `connected`; if there is none, the one
+/// without a parent, or one of those that go in a circle (Brent's algorithm).
+fn last_ancestor(start: u32, connected: &Bits, names: &Names) -> u32 {
+    let mut at = start;
+    let (mut anchor, mut turns, mut limit) = (start, 0_u64, 1_u64);
+    while !connected.has(at) {
+        match names.parents.get(at) {
+            0 => break,
+            parent => at = parent,
+        }
+        if at == anchor {
+            break;
+        }
+        turns += 1;
+        if turns == limit {
+            (anchor, turns, limit) = (at, 0, limit * 2);
+        }
+    }
+    at
 }
 
 /// `lost+found` of the root, made if it is not there.
@@ -230,8 +228,7 @@ fn lost_found(volume: &Arc<Volume>, names: &mut Names, now: Timestamp) -> Result
         rdev: crate::vfs::Dev::default(),
     };
     let node = tree::create(&root, NAME, &new, None, now)?;
-    names.links.insert(node.ino, 1);
-    names.parents.insert(node.ino, ROOT_INO);
+    names.add_dir(node.ino, ROOT_INO);
     Ok(node.ino)
 }
 
@@ -248,31 +245,33 @@ fn add_lost(volume: &Arc<Volume>, lost: u32, ino: u32) -> Result<()> {
 
 /// Makes link counts what the names say, and `..` what holds the name.
 fn set_links(volume: &Arc<Volume>, inodes: &Inodes, names: &Names) -> Result<usize> {
-    let mut subdirs: BTreeMap<u32, u32> = BTreeMap::new();
-    for &parent in names.parents.values() {
-        *subdirs.entry(parent).or_default() += 1;
+    let last = volume.geometry.inodes;
+    let mut subdirs = PerInode::<u16>::new(last)?;
+    for ino in 1..=last {
+        subdirs.add_one(names.parents.get(ino));
     }
     let mut repairs = 0;
-    let dirs = inodes.dirs.iter().chain(names.parents.keys());
-    for &ino in dirs.collect::<BTreeSet<_>>() {
+    for ino in 1..=last {
+        let parent = names.parents.get(ino);
+        if parent == 0 && !inodes.dirs.has(ino) {
+            let links = names.links.get(ino);
+            if links != 0 {
+                repairs += set_count(&Node::read(volume, ino)?, links)?;
+            }
+            continue;
+        }
         let node = Node::read(volume, ino)?;
-        let parent = names.parents.get(&ino).copied().unwrap_or(ROOT_INO);
+        let parent = if parent == 0 { ROOT_INO } else { parent };
         if node.find_entry(b"..")? != Some(parent) {
             node.replace_entry(b"..", parent, dir::TYPE_DIR)?;
             repairs += 1;
         }
-        repairs += set_count(&node, 2 + subdirs.get(&ino).copied().unwrap_or(0))?;
-    }
-    for (&ino, &links) in &names.links {
-        if !names.parents.contains_key(&ino) {
-            repairs += set_count(&Node::read(volume, ino)?, links)?;
-        }
+        repairs += set_count(&node, subdirs.get(ino).saturating_add(2))?;
     }
     Ok(repairs)
 }
 
-fn set_count(node: &Node, links: u32) -> Result<usize> {
-    let links = links.min(u32::from(u16::MAX)) as u16;
+fn set_count(node: &Node, links: u16) -> Result<usize> {
     if node.fields().links == links {
         return Ok(0);
     }

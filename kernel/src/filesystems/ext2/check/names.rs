@@ -2,18 +2,18 @@
 //! the rest is counted.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 
 use super::super::dir;
 use super::super::inode::{Extent, Node};
 use super::super::volume::Volume;
+use super::tables::filled;
 use super::{Inodes, Names};
 use crate::error::Result;
 
 /// Goes through every directory; returns how many blocks were repaired.
 pub fn check(volume: &Arc<Volume>, inodes: &Inodes, names: &mut Names) -> Result<usize> {
     let mut repairs = 0;
-    for &ino in &inodes.dirs {
+    for ino in inodes.dirs.iter() {
         let node = Node::read(volume, ino)?;
         let nr_blocks = node.size() / u64::from(volume.geometry.block_size);
         let mut at = 0;
@@ -38,39 +38,46 @@ fn check_block(
     names: &mut Names,
 ) -> Result<bool> {
     let ft = volume.geometry.filetype;
-    let mut raw: Vec<u8> = volume.buffers.with(block, <[u8]>::to_vec)?;
+    let mut raw = filled(0_u8, volume.geometry.block_size as usize)?;
+    volume
+        .buffers
+        .with(block, |from| raw.copy_from_slice(from))?;
     let mut changed = dir::salvage(&mut raw, ft);
     if is_first && !dir::has_dots(&raw, dir_node.ino, ft) {
         dir::start(&mut raw, dir_node.ino, dir_node.ino, ft);
         changed = true;
     }
-    let found: Vec<(usize, u32, u8, bool)> = dir::entries(&raw, ft)
-        .flatten()
-        .filter(|e| e.ino != 0)
-        .map(|e| (e.at, e.ino, e.kind, e.is_dots() || !e.is_name()))
-        .collect();
-    for (i, (at, ino, kind, special)) in found.into_iter().enumerate() {
-        if special {
+    let mut found = 0;
+    let mut next = 0;
+    while let Some(entry) = dir::record(&raw, next, ft) {
+        next = entry.at + entry.len;
+        if entry.ino == 0 {
+            continue;
+        }
+        found += 1;
+        let (at, ino, kind) = (entry.at, entry.ino, entry.kind);
+        if entry.is_dots() || !entry.is_name() {
             // `.` and `..` belong at the start of the first block only.
-            if !is_first || i >= 2 {
+            if !is_first || found > 2 {
                 dir::void(&mut raw, at);
                 changed = true;
             }
             continue;
         }
-        let is_dir = inodes.dirs.contains(&ino);
+        let is_dir = inodes.dirs.has(ino);
         let stays = inodes.used.has(ino)
             && ino >= volume.geometry.first_ino
             // A directory has one name.
-            && !(is_dir && names.parents.contains_key(&ino));
+            && !(is_dir && names.parents.get(ino) != 0);
         if !stays {
             dir::void(&mut raw, at);
             changed = true;
             continue;
         }
-        *names.links.entry(ino).or_default() += 1;
         if is_dir {
-            names.parents.insert(ino, dir_node.ino);
+            names.add_dir(ino, dir_node.ino);
+        } else {
+            names.links.add_one(ino);
         }
         if ft {
             let right = Node::read(volume, ino)?.type_byte();
@@ -98,13 +105,13 @@ pub fn remove_target(dir_node: &Node, target: u32) -> Result<()> {
             continue;
         };
         volume.buffers.with_mut(block, |raw| {
-            let found: Vec<usize> = dir::entries(raw, ft)
-                .flatten()
-                .filter(|e| e.ino == target && !e.is_dots())
-                .map(|e| e.at)
-                .collect();
-            for at in found {
-                dir::void(raw, at);
+            let mut next = 0;
+            while let Some(entry) = dir::record(raw, next, ft) {
+                let at = entry.at;
+                next = at + entry.len;
+                if entry.ino == target && !entry.is_dots() {
+                    dir::void(raw, at);
+                }
             }
         })?;
     }
