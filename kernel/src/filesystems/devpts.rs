@@ -260,7 +260,7 @@ impl Inode for PtsInode {
         }
         Ok(next)
     }
-    fn keeps_children(&self) -> bool {
+    fn keeps(&self, _child: &dyn Inode) -> bool {
         // Terminals come and go without notice.
         false
     }

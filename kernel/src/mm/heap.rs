@@ -64,6 +64,9 @@ struct Class {
     partial: FrameList,
     /// Slabs on the list that are wholly free; more than one is not kept.
     nr_empty: usize,
+    nr_slabs: usize,
+    /// Objects in use, those in magazines included.
+    nr_used: usize,
 }
 
 /// End of a slab's list of free objects.
@@ -83,6 +86,8 @@ impl Class {
             size,
             partial: FrameList::new(),
             nr_empty: 0,
+            nr_slabs: 0,
+            nr_used: 0,
         }
     }
 
@@ -104,6 +109,7 @@ impl Class {
         descs[frame as usize].refs.store(pack(0, 0), Relaxed);
         self.partial.push(descs, frame);
         self.nr_empty += 1;
+        self.nr_slabs += 1;
     }
 
     /// # Safety
@@ -130,6 +136,7 @@ impl Class {
         if next == NO_OBJECT {
             self.partial.remove(descs, frame);
         }
+        self.nr_used += 1;
         Some(object)
     }
 
@@ -147,8 +154,10 @@ impl Class {
         if first == NO_OBJECT {
             self.partial.push(descs, frame);
         }
+        self.nr_used -= 1;
         if in_use == 1 {
             if self.nr_empty > 0 {
+                self.nr_slabs -= 1;
                 self.partial.remove(descs, frame);
                 desc.refs.store(0, Relaxed);
                 return Some(frame);
@@ -157,6 +166,36 @@ impl Class {
         }
         None
     }
+}
+
+/// What one class has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of an object.
+    pub size: usize,
+    /// Objects that one slab, a page, holds.
+    pub per_slab: usize,
+    /// Objects in use, those included that a CPU has at hand.
+    pub used: usize,
+    /// Slabs.
+    pub slabs: usize,
+}
+
+impl Class {
+    fn usage(&self) -> Usage {
+        Usage {
+            size: usize::from(self.size),
+            per_slab: usize::from(self.objects()),
+            used: self.nr_used,
+            slabs: self.nr_slabs,
+        }
+    }
+}
+
+/// What each class has now, the smallest objects first.
+#[cfg(not(target_os = "none"))]
+pub fn usage() -> [Usage; CLASSES.len()] {
+    CLASSES.map(|size| Class::new(size).usage())
 }
 
 /// Frames in use by slabs and large blocks.
@@ -168,7 +207,7 @@ pub fn bytes_used() -> usize {
 }
 
 #[cfg(target_os = "none")]
-pub use machine::{Heap, init_cpu, set_relief};
+pub use machine::{Heap, init_cpu, set_relief, usage};
 
 #[cfg(target_os = "none")]
 mod machine {
@@ -212,6 +251,11 @@ mod machine {
             let at = frame.into_raw().as_mut_ptr::<Magazines>();
             MAGAZINES[cpu_id()].store(at, Ordering::Release);
         }
+    }
+
+    /// What each class has now, the smallest objects first.
+    pub fn usage() -> [Usage; CLASSES.len()] {
+        core::array::from_fn(|class| SLABS[class].lock().usage())
     }
 
     fn page_of(frame: u32) -> *mut u8 {
@@ -504,6 +548,14 @@ mod tests {
         }
         // One empty slab stays.
         assert_eq!(freed, 3);
+        let (used, slabs) = (0, 1);
+        let now = Usage {
+            size: 1360,
+            per_slab: 3,
+            used,
+            slabs,
+        };
+        assert_eq!(class.usage(), now);
         assert!(class.take(&descs, page).is_some());
     }
 }

@@ -12,6 +12,8 @@ struct Node<V> {
     dir: u64,
     name: Vec<u8>,
     value: Option<V>,
+    /// Bytes of memory that go with the value.
+    weight: u32,
     /// Neighbours in order of use; `next` also chains free nodes.
     prev: u32,
     next: u32,
@@ -26,6 +28,8 @@ pub struct LruMap<V> {
     head: u32,
     /// Least recently used.
     tail: u32,
+    /// Sum of the entries' weights and names.
+    weight: usize,
 }
 
 impl<V> Default for LruMap<V> {
@@ -43,7 +47,12 @@ impl<V> LruMap<V> {
             free: NIL,
             head: NIL,
             tail: NIL,
+            weight: 0,
         }
+    }
+    /// Bytes of memory that the entries take up.
+    pub fn bytes(&self) -> usize {
+        self.weight + self.len() * size_of::<Node<V>>()
     }
     /// Entries.
     pub fn len(&self) -> usize {
@@ -69,16 +78,21 @@ impl<V> LruMap<V> {
         self.nodes[i as usize].value.as_ref()
     }
 
-    /// Sets an entry; returns what was there.
-    pub fn insert(&mut self, hash: u64, dir: u64, name: &[u8], value: V) -> Option<V> {
+    /// Sets an entry, with which so many bytes go; returns what was there.
+    pub fn insert(&mut self, hash: u64, dir: u64, name: &[u8], value: V, weight: u32) -> Option<V> {
         if let Some(i) = self.find(hash, dir, name) {
-            return self.nodes[i as usize].value.replace(value);
+            let node = &mut self.nodes[i as usize];
+            self.weight += weight as usize;
+            self.weight -= core::mem::replace(&mut node.weight, weight) as usize;
+            return node.value.replace(value);
         }
+        self.weight += name.len() + weight as usize;
         let node = Node {
             hash,
             dir,
             name: name.to_vec(),
             value: Some(value),
+            weight,
             prev: NIL,
             next: NIL,
         };
@@ -171,6 +185,7 @@ impl<V> LruMap<V> {
         }
         self.detach(i);
         let node = &mut self.nodes[i as usize];
+        self.weight -= node.name.len() + node.weight as usize;
         node.name = Vec::new();
         node.next = self.free;
         self.free = i;
@@ -208,22 +223,28 @@ mod tests {
     #[test]
     fn finds_replaces_and_removes() {
         let mut map = LruMap::new();
-        assert_eq!(map.insert(1, 7, b"a", 10), None);
-        assert_eq!(map.insert(1, 7, b"b", 11), None);
-        assert_eq!(map.insert(1, 8, b"a", 12), None);
+        assert_eq!(map.insert(1, 7, b"a", 10, 5), None);
+        assert_eq!(map.insert(1, 7, b"b", 11, 5), None);
+        assert_eq!(map.insert(1, 8, b"a", 12, 5), None);
         assert_eq!(map.get(1, 7, b"a"), Some(&10));
-        assert_eq!(map.insert(1, 7, b"a", 13), Some(10));
+        assert_eq!(map.insert(1, 7, b"a", 13, 5), Some(10));
         assert_eq!(map.remove(1, 7, b"a"), Some(13));
         assert_eq!(map.get(1, 7, b"a"), None);
         assert_eq!(map.get(1, 8, b"a"), Some(&12));
         assert_eq!(map.len(), 2);
+        assert_eq!(map.weight, 2 * (1 + 5));
+        map.insert(1, 7, b"b", 14, 0);
+        map.insert(1, 7, b"long", 15, 100);
+        assert_eq!(map.weight, 6 + 1 + 104);
+        map.drain_if(|_| true, &mut Vec::new());
+        assert_eq!((map.weight, map.bytes()), (0, 0));
     }
 
     #[test]
     fn evicts_oldest_that_may_go() {
         let mut map = LruMap::new();
         for n in 0..10u64 {
-            map.insert(n, n, b"x", n);
+            map.insert(n, n, b"x", n, 5);
         }
         map.get(0, 0, b"x");
         let mut out = Vec::new();
@@ -235,7 +256,7 @@ mod tests {
         map.drain_if(|v| v % 2 == 0, &mut out);
         out.sort();
         assert_eq!(out, [0, 2, 6, 8]);
-        map.insert(77, 1, b"y", 77);
+        map.insert(77, 1, b"y", 77, 5);
         assert_eq!(map.get(77, 1, b"y"), Some(&77));
         map.shrink_to_fit();
         assert_eq!(map.nodes.len(), 10);
@@ -243,7 +264,7 @@ mod tests {
         map.shrink_to_fit();
         assert_eq!(map.nodes.len(), 8);
         for n in 100..110 {
-            assert_eq!(map.insert(n, n, b"z", n), None);
+            assert_eq!(map.insert(n, n, b"z", n, 5), None);
         }
         assert_eq!(map.nodes.len(), map.len());
         assert_eq!(map.get(77, 1, b"y"), Some(&77));

@@ -207,7 +207,7 @@ impl Dentry {
     /// Binds `name` to `inode`, unless a parallel lookup already did. `entries` is held.
     pub(super) fn add(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Arc<Dentry> {
         let new = Self::make(self.sb.clone(), inode, Some(self.clone()), name);
-        if !self.inode.keeps_children() {
+        if !self.inode.keeps(&*new.inode) {
             return new;
         }
         store_new(self, name, new)
@@ -298,18 +298,26 @@ enum Slot {
     },
 }
 
+impl Slot {
+    /// Bytes of memory that go with it.
+    fn weight(&self) -> u32 {
+        match self {
+            // The name ends as an allocation of its own.
+            Slot::Entry(d) => (size_of::<Dentry>() + 64 + d.inode.footprint()) as u32,
+            Slot::Nothing { .. } => 0,
+        }
+    }
+}
+
 const SHARDS: usize = 64;
-/// Entries per shard; see [`set_capacity`].
-static SHARD_LIMIT: AtomicUsize = AtomicUsize::new(256);
+/// Bytes per shard; see [`set_capacity`].
+static SHARD_LIMIT: AtomicUsize = AtomicUsize::new(128 << 10);
 static CACHE: [SpinLock<LruMap<Slot>>; SHARDS] =
     [const { SpinLock::new(Rank::Vfs, LruMap::new()) }; SHARDS];
 
 /// Bounds the cache to about `bytes` of memory.
 pub fn set_capacity(bytes: usize) {
-    /// A dentry, its cache node, its name and a small inode.
-    const ENTRY_BYTES: usize = 640;
-    let limit = (bytes / ENTRY_BYTES / SHARDS).max(16);
-    SHARD_LIMIT.store(limit, Ordering::Relaxed);
+    SHARD_LIMIT.store((bytes / SHARDS).max(8 << 10), Ordering::Relaxed);
 }
 
 /// Secret of this boot, so that names cannot be chosen to collide.
@@ -353,7 +361,8 @@ fn store(dir: &Arc<Dentry>, name: &[u8], slot: Slot) {
     let mut out = Vec::new();
     let old = {
         let mut map = shard(hash).lock();
-        let old = map.insert(hash, dir.id, name, slot);
+        let weight = slot.weight();
+        let old = map.insert(hash, dir.id, name, slot, weight);
         shrink(&mut map, &mut out);
         old
     };
@@ -370,7 +379,9 @@ fn store_new(dir: &Arc<Dentry>, name: &[u8], new: Arc<Dentry>) -> Arc<Dentry> {
         drop(map);
         return first;
     }
-    let old = map.insert(hash, dir.id, name, Slot::Entry(new.clone()));
+    let slot = Slot::Entry(new.clone());
+    let weight = slot.weight();
+    let old = map.insert(hash, dir.id, name, slot, weight);
     shrink(&mut map, &mut out);
     drop(map);
     drop((old, out));
@@ -384,10 +395,13 @@ fn forget(dir: &Arc<Dentry>, name: &[u8]) {
 }
 
 fn shrink(map: &mut LruMap<Slot>, out: &mut Vec<Slot>) {
+    /// One goes in at a time: so many may go out, and are looked at.
+    const MOST: usize = 8;
     let limit = SHARD_LIMIT.load(Ordering::Relaxed);
-    if map.len() > limit {
-        let surplus = map.len() - limit;
-        map.evict(surplus, surplus + 8, unused, out);
+    let mut looked_at = 0;
+    while map.bytes() > limit && looked_at < MOST {
+        map.evict(out.len() + 1, 1, unused, out);
+        looked_at += 1;
     }
 }
 
@@ -417,6 +431,11 @@ pub(super) fn forget_super(sb: u64) {
 /// Names that the cache holds.
 pub fn count() -> usize {
     CACHE.iter().map(|shard| shard.lock().len()).sum()
+}
+
+/// Bytes of memory that the cache holds, with what goes when its entries do.
+pub fn bytes() -> usize {
+    CACHE.iter().map(|shard| shard.lock().bytes()).sum()
 }
 
 /// Gives memory back: drops up to about `count` entries that nobody uses, the oldest of each

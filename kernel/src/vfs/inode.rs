@@ -281,10 +281,14 @@ pub trait Inode: Send + Sync + Any {
     fn magic_link(&self) -> Option<Result<Path>> {
         None
     }
-    /// Whether the VFS may remember what names in this directory lead to. False where objects
-    /// come and go by themselves and must not be held (procfs).
-    fn keeps_children(&self) -> bool {
+    /// Whether the VFS may remember that a name in this directory leads to `child`. False for
+    /// objects that come and go by themselves and must not be held (procfs).
+    fn keeps(&self, _child: &dyn Inode) -> bool {
         true
+    }
+    /// Bytes of memory that go with the object when only a remembered name held it.
+    fn footprint(&self) -> usize {
+        0
     }
     /// Whether the VFS may remember that a name is not there.
     fn caches_misses(&self) -> bool {

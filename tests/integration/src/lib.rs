@@ -91,5 +91,6 @@ pub fn used_kib(m: &mut Machine) -> i64 {
             .and_then(|s| s.parse().ok())
             .expect("a figure")
     };
-    field("MemTotal:") - field("MemFree:") - field("Cached:") - field("Buffers:")
+    let spare = ["MemFree:", "Cached:", "Buffers:", "SReclaimable:"];
+    field("MemTotal:") - spare.into_iter().map(field).sum::<i64>()
 }

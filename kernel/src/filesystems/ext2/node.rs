@@ -64,6 +64,10 @@ impl Core {
             None => Ok(()),
         }
     }
+    /// Whether it has neither pages nor fields that the disk lacks.
+    pub(super) fn is_spent(&self) -> bool {
+        self.cache.as_ref().is_none_or(|c| c.nr_pages() == 0) && !self.node.is_dirty()
+    }
     /// Drops all pages, written or not.
     pub fn drop_content(&self) {
         if let Some(cache) = &self.cache {
@@ -337,6 +341,14 @@ impl Inode for Ext2Inode {
             f.ctime = changes.ctime.unwrap_or(f.ctime);
         });
         self.done(self.node().store())
+    }
+    fn footprint(&self) -> usize {
+        let pages = self
+            .core
+            .cache
+            .as_ref()
+            .map_or(0, |_| size_of::<PageCache>());
+        size_of::<Self>() + size_of::<Core>() + pages
     }
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
         let ino = self.node().find_entry(name)?.ok_or(Errno::ENOENT)?;

@@ -2,7 +2,7 @@
 
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 
@@ -57,6 +57,13 @@ struct Slot {
     handle: Weak<Ext2Inode>,
 }
 
+impl Slot {
+    /// Nobody uses it.
+    fn is_idle(&self) -> bool {
+        self.handle.strong_count() == 0
+    }
+}
+
 /// A mounted volume.
 pub struct Volumes {
     /// The volume.
@@ -65,6 +72,8 @@ pub struct Volumes {
     pub device: Arc<dyn BlockDevice>,
     me: Weak<Volumes>,
     table: Mutex<HashMap<u32, Slot>>,
+    /// Size of the table at which it is searched for idle inodes. Under the table's lock.
+    prune_at: AtomicUsize,
     flusher: Arc<Flusher>,
 }
 
@@ -128,6 +137,7 @@ impl Volumes {
             device,
             me: me.clone(),
             table: Mutex::new(HashMap::new()),
+            prune_at: AtomicUsize::new(IDLE_LIMIT),
             flusher: Arc::new(Flusher {
                 due: AtomicBool::new(false),
                 ended: AtomicBool::new(false),
@@ -225,8 +235,11 @@ impl Volumes {
 
     fn insert(&self, table: &mut HashMap<u32, Slot>, node: Node) -> Result<Arc<Ext2Inode>> {
         let ino = node.ino;
-        if table.len() > IDLE_LIMIT {
+        if table.len() > self.prune_at.load(Ordering::Relaxed) {
             self.prune(table);
+            // Where most are in use, one search must do for many inodes.
+            let next = (2 * table.len()).max(IDLE_LIMIT);
+            self.prune_at.store(next, Ordering::Relaxed);
         }
         let core = Core::new(node, self.device.clone(), self.me.clone())?;
         let mut slot = Slot {
@@ -247,9 +260,19 @@ impl Volumes {
         });
     }
 
-    /// The last user of an inode is gone. Without a name it is deleted.
+    /// The last user of an inode is gone. Without a name it is deleted; what has nothing in
+    /// memory that the disk does not need not stay.
     pub fn released(&self, core: &Arc<Core>) {
         if core.node.fields().links > 0 {
+            if core.is_spent() {
+                let mut table = self.table.lock();
+                let slot = table.get(&core.node.ino);
+                if slot
+                    .is_some_and(|s| Arc::ptr_eq(&s.core, core) && s.is_idle() && core.is_spent())
+                {
+                    table.remove(&core.node.ino);
+                }
+            }
             return;
         }
         {

@@ -57,3 +57,22 @@ impl SuperBlock for ProcSuper {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::mount;
+
+    #[test]
+    fn names_of_the_kernels_own_files_are_kept_once() {
+        let proc = mount::nowhere("proc", Arc::new(ProcSuper)).unwrap();
+        let pid_max = || {
+            let mut at = proc.root_path().dentry;
+            for name in ["sys", "kernel", "pid_max"] {
+                at = at.lookup(name.as_bytes()).unwrap().unwrap();
+            }
+            at
+        };
+        assert!(Arc::ptr_eq(&pid_max(), &pid_max()));
+    }
+}

@@ -8,13 +8,14 @@ use super::text::number;
 use crate::arch;
 use crate::block;
 use crate::error::{Errno, Result};
-use crate::mm::{PAGE_SIZE, frame};
+use crate::mm::{PAGE_SIZE, frame, heap};
 use crate::process::{self, fork, info, tree};
 use crate::sched;
 use crate::security::{capability, cred, random};
 use crate::sync::{Rank, SpinLock};
 use crate::time::{self, NS_PER_SEC};
 use crate::uts;
+use crate::vfs::dentry;
 use crate::vm::{page_cache, vma};
 
 /// Clock ticks per second that programs count in (USER_HZ).
@@ -35,8 +36,11 @@ pub fn meminfo() -> Result<Vec<u8>> {
     let cache = page_cache::stats();
     // What reclaim can give back: clean pages of files.
     let clean = cache.cached.saturating_sub(cache.dirty + cache.writeback);
-    let available = (frames.free + clean).saturating_sub(frames.reserve);
-    let heap = crate::mm::heap::bytes_used() as u64 / 1024;
+    let slab = heap::bytes_used() / PAGE_SIZE;
+    let names = (dentry::bytes() / PAGE_SIZE).min(slab);
+    // Names that are in use do not go, nor slabs that others use as well.
+    let spare = names - (names / 2).min(frames.reserve);
+    let available = (frames.free + clean + spare).saturating_sub(frames.reserve);
     let mut out = String::new();
     for (name, value) in [
         ("MemTotal", kib(frames.total)),
@@ -50,10 +54,36 @@ pub fn meminfo() -> Result<Vec<u8>> {
         ("Dirty", kib(cache.dirty)),
         ("Writeback", kib(cache.writeback)),
         ("Shmem", kib(cache.shmem)),
-        ("Slab", heap),
-        ("SUnreclaim", heap),
+        ("Slab", kib(slab)),
+        ("SReclaimable", kib(names)),
+        ("SUnreclaim", kib(slab - names)),
     ] {
         let _ = writeln!(out, "{:<16}{value:>8} kB", alloc::format!("{name}:"));
+    }
+    Ok(out.into_bytes())
+}
+
+/// /proc/slabinfo: one line for each size of objects of the kernel's heap (man 5 slabinfo).
+pub fn slabinfo() -> Result<Vec<u8>> {
+    let mut out = String::from(
+        "slabinfo - version: 2.1\n\
+         # name            <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> \
+         : tunables <limit> <batchcount> <sharedfactor> \
+         : slabdata <active_slabs> <num_slabs> <sharedavail>\n",
+    );
+    for class in heap::usage() {
+        let _ = writeln!(
+            out,
+            "{:<17} {:>6} {:>6} {:>6} {:>4} {:>4} : tunables    0    0    0 \
+             : slabdata {slabs:>6} {slabs:>6}      0",
+            alloc::format!("kmalloc-{}", class.size),
+            class.used,
+            class.slabs * class.per_slab,
+            class.size,
+            class.per_slab,
+            1,
+            slabs = class.slabs,
+        );
     }
     Ok(out.into_bytes())
 }

@@ -85,6 +85,7 @@ static ROOT: &[Item] = &[
         0o600,
     ),
     link("self", own_pid),
+    control("slabinfo", system::slabinfo, |_| Err(Errno::EIO), 0, 0o400),
     file("stat", system::stat),
     dir("sys", SYS),
     link("thread-self", own_thread),
@@ -471,9 +472,13 @@ impl Inode for ProcInode {
             None => Err(Errno::ENOENT),
         })
     }
-    fn keeps_children(&self) -> bool {
+    fn keeps(&self, child: &dyn Inode) -> bool {
         // Processes and descriptors come and go, and a name must not keep one alive.
-        matches!(self.node, Node::Fixed(_))
+        let child = child.as_any().downcast_ref::<ProcInode>();
+        child.is_some_and(|c| matches!(c.node, Node::Fixed(_)))
+    }
+    fn footprint(&self) -> usize {
+        size_of::<Self>()
     }
     fn caches_misses(&self) -> bool {
         matches!(self.node, Node::Fixed(_))
