@@ -139,8 +139,8 @@ struct State {
     pin: Option<Arc<dyn PageSource>>,
     /// Monotonic ns when the first of the dirty pages became so.
     dirty_since: u64,
-    /// On the flusher's list.
-    listed: bool,
+    /// Its ticket on the flusher's list.
+    listed: Option<u64>,
 }
 
 /// A file's cached pages; shared by `read`, `write` and every mapping of the file.
@@ -311,12 +311,9 @@ impl PageCache {
         if state.pin.is_none() {
             state.pin = self.source();
         }
-        if !state.listed {
-            state.listed = true;
+        if state.listed.is_none() {
             state.dirty_since = crate::time::now_ns();
-            if let Some(me) = self.me.upgrade() {
-                writeback::enlist(me);
-            }
+            state.listed = self.me.upgrade().map(writeback::enlist);
         }
     }
 
@@ -337,6 +334,18 @@ impl PageCache {
         } else {
             None
         }
+    }
+
+    /// Leaves the flusher's list when nothing is dirty any more, so that a file that is gone
+    /// does not stay in memory until it would have been written.
+    fn leave_list(&self) {
+        let mut state = self.state.lock();
+        if state.index.nr_marked(Mark::Dirty) > 0 {
+            return;
+        }
+        let listed = state.listed.take().and_then(writeback::delist);
+        drop(state);
+        drop(listed);
     }
 
     /// Reads at `pos` up to the source's size (or `size` for a cache without a source).
@@ -440,6 +449,7 @@ impl PageCache {
                 break;
             }
         }
+        self.leave_list();
         self.changed.wake_all();
         self.unmap_pages(from, to, Unmap::All);
     }

@@ -584,3 +584,19 @@ fn readers_and_truncation_while_reads_are_under_way() {
     let cut = 100 * PAGE_SIZE + 98;
     assert!(back[cut..256 * PAGE_SIZE - 1].iter().all(|&b| b == 0));
 }
+
+#[test]
+fn what_is_cut_off_before_it_was_written_does_not_stay() {
+    let _guard = undisturbed();
+    let file = FakeFile::new(b"");
+    let cache = file.cache();
+    let weak = Arc::downgrade(&cache);
+    for _ in 0..2 {
+        write(&cache, 0, b"short-lived").unwrap();
+        assert!(cache.nr_dirty() > 0);
+        file.truncate(&cache, 0);
+    }
+    drop(cache);
+    assert!(weak.upgrade().is_none());
+    assert_eq!(file.nr_writes.load(Ordering::Relaxed), 0);
+}

@@ -3,7 +3,7 @@
 //! The flusher is a kernel thread that sleeps until a page is dirty, then until the oldest
 //! is due: an idle system wakes it never.
 
-use alloc::collections::VecDeque;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,9 +21,21 @@ const DIRTY_AGE_NS: u64 = 5 * NS_PER_SEC;
 /// Most pages of one write (256 KiB).
 const MAX_RUN: usize = 64;
 
-/// Caches with dirty pages, the one that has been dirty longest first.
-static DIRTY: SpinLock<VecDeque<Arc<PageCache>>> =
-    SpinLock::new(Rank::PageCacheList, VecDeque::new());
+/// Caches with dirty pages by the ticket they drew when the first became so.
+static DIRTY: SpinLock<List> = SpinLock::new(
+    Rank::PageCacheList,
+    List {
+        caches: BTreeMap::new(),
+        last: 0,
+    },
+);
+
+struct List {
+    caches: BTreeMap<u64, Arc<PageCache>>,
+    /// The last ticket.
+    last: u64,
+}
+
 /// Something for the flusher to look at.
 static WORK: WaitQueue = WaitQueue::new();
 /// Write back everything now.
@@ -33,15 +45,24 @@ static FLUSHING: Mutex<()> = Mutex::new(());
 /// The flusher finished a round.
 pub(super) static ROUND: WaitQueue = WaitQueue::new();
 
-/// Puts a cache on the flusher's list. Called with the cache's lock held.
-pub(super) fn enlist(cache: Arc<PageCache>) {
+/// Puts a cache on the flusher's list; returns its ticket. Called with the cache's lock held.
+pub(super) fn enlist(cache: Arc<PageCache>) -> u64 {
     let mut list = DIRTY.lock();
-    let was_empty = list.is_empty();
-    list.push_back(cache);
+    let was_empty = list.caches.is_empty();
+    list.last += 1;
+    let ticket = list.last;
+    list.caches.insert(ticket, cache);
     drop(list);
     if was_empty {
         WORK.wake_all();
     }
+    ticket
+}
+
+/// Takes a cache off the list again, unless the flusher is at it: nothing of it is dirty any
+/// more. May be called with the cache's lock held; what is returned is dropped without.
+pub(super) fn delist(ticket: u64) -> Option<Arc<PageCache>> {
+    DIRTY.lock().caches.remove(&ticket)
 }
 
 /// Asks the flusher to write back everything now. Does not wait.
@@ -145,30 +166,41 @@ pub(super) fn throttle(cache: &PageCache) {
 }
 
 /// Writes back one cache from the flusher's list.
-fn flush(cache: &Arc<PageCache>) {
-    cache.state.lock().listed = false;
+fn flush(ticket: u64, cache: &Arc<PageCache>) {
+    {
+        let mut state = cache.state.lock();
+        if state.listed == Some(ticket) {
+            state.listed = None;
+        }
+    }
     // As above.
     let _ = write_range(cache, 0, u64::MAX);
     // Pages that became dirty since `listed` was cleared put the cache on the list again.
     let mut state = cache.state.lock();
-    if !state.listed && state.index.nr_marked(Mark::Dirty) > 0 {
-        state.listed = true;
+    if state.listed.is_none() && state.index.nr_marked(Mark::Dirty) > 0 {
         state.dirty_since = crate::time::now_ns();
-        enlist(cache.clone());
+        state.listed = Some(enlist(cache.clone()));
     }
 }
 
-/// The next cache that is due, or when that will be.
-fn next_due(now: u64, urgent: bool) -> Result<Arc<PageCache>, Option<u64>> {
-    let Some(front) = DIRTY.lock().front().cloned() else {
-        return Err(None);
-    };
-    let due = front.state.lock().dirty_since + DIRTY_AGE_NS;
-    if !urgent && due > now {
-        return Err(Some(due));
+/// The next cache that is due with its ticket, or when that will be.
+fn next_due(now: u64, urgent: bool) -> Result<(u64, Arc<PageCache>), Option<u64>> {
+    loop {
+        let first = DIRTY
+            .lock()
+            .caches
+            .first_key_value()
+            .map(|(t, c)| (*t, c.clone()));
+        let (ticket, cache) = first.ok_or(None)?;
+        let due = cache.state.lock().dirty_since + DIRTY_AGE_NS;
+        if !urgent && due > now {
+            return Err(Some(due));
+        }
+        // It may have left the list meanwhile.
+        if delist(ticket).is_some() {
+            return Ok((ticket, cache));
+        }
     }
-    // Only the flusher and `sync_all` take from the list; whichever cache is first is due.
-    DIRTY.lock().pop_front().ok_or(None)
 }
 
 /// The flusher thread's body.
@@ -176,7 +208,7 @@ fn run_flusher() {
     loop {
         let urgent = URGENT.swap(false, Ordering::AcqRel);
         let mut budget = if urgent {
-            DIRTY.lock().len()
+            DIRTY.lock().caches.len()
         } else {
             usize::MAX
         };
@@ -187,7 +219,7 @@ fn run_flusher() {
             budget -= 1;
             let _flushing = FLUSHING.lock();
             match next_due(crate::time::now_ns(), urgent) {
-                Ok(cache) => flush(&cache),
+                Ok((ticket, cache)) => flush(ticket, &cache),
                 Err(deadline) => break deadline,
             }
         };
@@ -200,7 +232,7 @@ fn run_flusher() {
             let work = URGENT.load(Ordering::Acquire)
                 || shrink::is_wanted()
                 || super::super::mapping::has_dead()
-                || (is_idle && !DIRTY.lock().is_empty());
+                || (is_idle && !DIRTY.lock().caches.is_empty());
             work.then_some(())
         });
     }
