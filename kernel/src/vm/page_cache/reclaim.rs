@@ -82,6 +82,10 @@ pub fn make_room() -> Result<(), OutOfMemory> {
     if oom::is_dying() {
         return Err(OutOfMemory);
     }
+    // Others gave memory back meanwhile: nobody needs to die for it.
+    if cfg!(target_os = "none") && !frame::is_short() {
+        return Ok(());
+    }
     if is_thrashing(
         TAKEN.load(Ordering::Relaxed),
         NR_CACHED.load(Ordering::Relaxed),
@@ -167,6 +171,14 @@ pub fn start() -> crate::error::Result<()> {
     #[cfg(target_os = "none")]
     crate::mm::heap::set_relief(|| reclaim(BATCH) > 0);
     crate::sched::spawn_kernel("reclaimer", run_reclaimer).map(drop)
+}
+
+/// As [`make_room`], for who holds locks that a victim may need: kills nobody, and never sleeps.
+pub fn make_some_room() -> Result<(), OutOfMemory> {
+    if frame::is_short() && reclaim(BATCH) == 0 {
+        return Err(OutOfMemory);
+    }
+    Ok(())
 }
 
 /// Fails when only the kernel's reserve is left and no cached page can be freed: asked before

@@ -7,7 +7,7 @@ use super::pages::{WRITABLE, share_reference};
 use super::{AddressSpace, Layout};
 use crate::error::Result;
 use crate::mm::addr::USER_END;
-use crate::mm::page_table::{HUGE_SIZE, Pte, PteFlags};
+use crate::mm::page_table::{HUGE_SIZE, MapError, Pte, PteFlags};
 use crate::vm::mapping::FileMapping;
 use crate::vm::page_cache::reclaim;
 use crate::vm::vma::{VmaFlags, VmaSet};
@@ -62,6 +62,7 @@ impl AddressSpace {
     /// of caches and the zero page come back by faults.
     fn share_entries(&self, child: &AddressSpace, from: u64, to: u64) -> Result<()> {
         let mut at = from;
+        let mut rounds = 0;
         while at < to {
             // One leaf table at a time, so that the locks are never held for long.
             let end = ((at & !(HUGE_SIZE - 1)) + HUGE_SIZE).min(to);
@@ -99,9 +100,15 @@ impl AddressSpace {
             drop(theirs);
             drop(mine);
             match result {
-                Ok(()) => at = end,
+                Ok(()) => {
+                    at = end;
+                    rounds = 0;
+                }
                 // Tables for the child: cached pages give way.
-                Err(_) if reclaim::reclaim(64) > 0 => {}
+                Err(MapError::OutOfMemory) if rounds < reclaim::ROUNDS => {
+                    reclaim::make_some_room()?;
+                    rounds += 1;
+                }
                 Err(e) => return Err(e.into()),
             }
         }
