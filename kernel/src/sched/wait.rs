@@ -115,6 +115,15 @@ impl WaitQueue {
         self.wake(usize::MAX);
     }
 
+    /// Wakes the first sleeping thread, for what a thread that was woken leaves over. Observers
+    /// have heard of that already. From any context.
+    pub fn pass_on(&self) {
+        if !self.has_waiters() {
+            return;
+        }
+        self.wake_sleepers(&mut self.waiters.lock(), 1);
+    }
+
     /// Whether somebody waits or observes. A hint: it may change at once.
     pub fn has_waiters(&self) -> bool {
         fence(Ordering::SeqCst);
@@ -149,14 +158,17 @@ impl WaitQueue {
             return;
         }
         let mut left = nr;
-        #[allow(unused_mut, reason = "the host keeps no sleepers")]
         let mut waiters = self.waiters.lock();
         for (_, observer) in &waiters.observers {
             if observer.wake() == Woken::Consumed {
                 left = left.saturating_sub(1);
             }
         }
-        #[cfg(target_os = "none")]
+        self.wake_sleepers(&mut waiters, left);
+    }
+
+    #[cfg(target_os = "none")]
+    fn wake_sleepers(&self, waiters: &mut Waiters, mut left: usize) {
         while left > 0 {
             let Some(node) = waiters.sleepers.pop_front() else {
                 break;
@@ -167,6 +179,11 @@ impl WaitQueue {
             unsafe { node.as_ref() }.wake();
             left -= 1;
         }
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn wake_sleepers(&self, _waiters: &mut Waiters, _left: usize) {
+        // The host keeps no sleepers.
     }
 
     #[cfg(not(target_os = "none"))]
@@ -341,6 +358,8 @@ mod tests {
         queue.observe(1, counter.clone());
         queue.observe(2, counter.clone());
         queue.wake_one();
+        assert_eq!(counter.0.load(Ordering::Relaxed), 3);
+        queue.pass_on();
         assert_eq!(counter.0.load(Ordering::Relaxed), 3);
         queue.unobserve(1);
         queue.wake_all();
