@@ -5,6 +5,7 @@
 //! (status flags, position); an fd table maps numbers to descriptions.
 
 pub mod anon;
+pub mod async_io;
 pub mod epoll;
 pub mod eventfd;
 pub mod lock;
@@ -21,6 +22,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::sched::Mutex;
+use crate::sync::{Rank, SpinLock};
 use crate::vm::{IoDest, IoSource, PageCache, Readahead, space::MappedFile};
 pub use poll::{PollEvents, PollTable};
 
@@ -146,6 +148,8 @@ pub struct OpenFile {
     location: Option<Arc<dyn Any + Send + Sync>>,
     /// It may hold `flock` or OFD locks, which end with it.
     has_locks: AtomicBool,
+    /// Whom it tells of input and room ([`async_io`]).
+    async_io: SpinLock<Option<Arc<async_io::AsyncIo>>>,
 }
 
 impl OpenFile {
@@ -157,6 +161,7 @@ impl OpenFile {
             pos: Mutex::new(0),
             location: None,
             has_locks: AtomicBool::new(false),
+            async_io: SpinLock::new(Rank::Leaf, None),
         })
     }
     /// As [`OpenFile::new`], for a file that was opened by name: `location` is its place in
@@ -172,6 +177,7 @@ impl OpenFile {
             pos: Mutex::new(0),
             location: Some(location),
             has_locks: AtomicBool::new(false),
+            async_io: SpinLock::new(Rank::Leaf, None),
         })
     }
     /// What [`OpenFile::new_at`] was told.
@@ -222,7 +228,12 @@ impl OpenFile {
             return Err(Errno::EBADF);
         }
         if !self.file.is_positional() {
-            return self.file.write(self, src);
+            let result = self.file.write(self, src);
+            let is_short = src.remaining() > 0 || result == Err(Errno::EAGAIN);
+            if is_short {
+                async_io::lacks_room(self);
+            }
+            return result;
         }
         let mut pos = self.pos.lock();
         let (n, end) = self.file.write_at(self, *pos, src)?;

@@ -224,7 +224,7 @@ impl Pipe {
                     drop(ring);
                     self.writable.wake_all();
                     if self.used.load(SeqCst) > 0 {
-                        self.readable.wake_one();
+                        self.readable.pass_on();
                     }
                     return result;
                 }
@@ -273,7 +273,7 @@ impl Pipe {
                     }
                     if src.remaining() == 0 {
                         if self.room.load(SeqCst) > 0 {
-                            self.writable.wake_one();
+                            self.writable.pass_on();
                         }
                         return Ok(total);
                     }
@@ -568,7 +568,7 @@ impl File for PipeEnd {
                 table.register(&pipe.readable);
             }
             if self.writes {
-                table.register(&pipe.writable);
+                table.register_writing_end(&pipe.writable);
             }
         }
         let mut events = PollEvents::empty();

@@ -38,7 +38,19 @@ bitflags::bitflags! {
 pub struct PollTable {
     waker: Arc<dyn Wake>,
     wanted: PollEvents,
+    side: Side,
     queues: Vec<Arc<WaitQueue>>,
+}
+
+/// Which of a file's queues are watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// Those that the wanted events need.
+    AsWanted,
+    /// Only those that tell of input.
+    Input,
+    /// Only those that tell of room.
+    Room,
 }
 
 impl PollTable {
@@ -47,21 +59,45 @@ impl PollTable {
         Self {
             waker,
             wanted,
+            side: Side::AsWanted,
             queues: Vec::new(),
         }
+    }
+    /// As [`PollTable::new`], for what tells of input alone.
+    pub fn for_input(waker: Arc<dyn Wake>) -> Self {
+        let mut table = Self::new(waker, PollEvents::IN);
+        table.side = Side::Input;
+        table
+    }
+    /// As [`PollTable::new`], for what tells of room alone.
+    pub fn for_room(waker: Arc<dyn Wake>) -> Self {
+        let mut table = Self::new(waker, PollEvents::OUT);
+        table.side = Side::Room;
+        table
     }
     /// Watches `queue`. A file calls this from [`super::File::poll`] before it looks at its
     /// state, so that no change is lost.
     pub fn register(&mut self, queue: &Arc<WaitQueue>) {
-        queue.observe(self.key(), self.waker.clone());
-        self.queues.push(queue.clone());
+        if self.side != Side::Room {
+            self.watch(queue);
+        }
     }
     /// As [`PollTable::register`], for a queue that is woken when there is room to write. Who
     /// only waits to read is not bothered by it: the file wakes readers of hang-ups and errors.
     pub fn register_writers(&mut self, queue: &Arc<WaitQueue>) {
         if wants_room(self.wanted) {
-            self.register(queue);
+            self.watch(queue);
         }
+    }
+    /// As [`PollTable::register_writers`], for a queue that alone hears of hang-ups and errors.
+    pub fn register_writing_end(&mut self, queue: &Arc<WaitQueue>) {
+        if self.side != Side::Input {
+            self.watch(queue);
+        }
+    }
+    fn watch(&mut self, queue: &Arc<WaitQueue>) {
+        queue.observe(self.key(), self.waker.clone());
+        self.queues.push(queue.clone());
     }
     /// Whether the registrations serve a wait for `wanted` as well.
     pub fn watches(&self, wanted: PollEvents) -> bool {

@@ -35,6 +35,7 @@ pub mod script;
 pub mod session;
 pub mod sigframe;
 pub mod siginfo;
+pub mod sigio;
 pub mod signal;
 pub mod signalfd;
 pub mod sigstate;

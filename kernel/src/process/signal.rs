@@ -57,7 +57,8 @@ fn send(process: &Arc<Process>, task: Option<&Arc<Task>>, info: SigInfo) -> Resu
         return Err(Errno::EINVAL);
     }
     // Read before the lock: `limits` is no lock for interrupt handlers, and they queue nothing.
-    let queue_limit = if sig >= abi::SIGRTMIN && info.is_from_program() {
+    let counts = info.is_from_program() || matches!(info.fields, SigFields::Poll { .. });
+    let queue_limit = if sig >= abi::SIGRTMIN && counts {
         process.limit(abi::RLIMIT_SIGPENDING)
     } else {
         u64::MAX

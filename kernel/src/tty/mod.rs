@@ -475,6 +475,11 @@ pub struct TtyFile {
 }
 
 impl TtyFile {
+    /// The terminal.
+    pub fn tty(&self) -> &Arc<Tty> {
+        &self.tty
+    }
+
     fn new(tty: Arc<Tty>) -> Result<TtyFile> {
         let since = tty.hangups.load(SeqCst);
         tty.driver.open()?;

@@ -1,6 +1,7 @@
 //! The numbers themselves: closing, duplicating, and what fcntl and ioctl say of a descriptor
 //! or its description.
 
+use super::async_io;
 use super::locks::{get_lock, set_lock};
 use super::{SyscallResult, install, io_file, nofile};
 use crate::abi;
@@ -97,6 +98,7 @@ pub fn fcntl(fd: i32, cmd: u32, arg: u64) -> SyscallResult {
             if asks & abi::O_DIRECT != 0 && of.flags() & abi::O_DIRECT == 0 {
                 return Err(Errno::EINVAL);
             }
+            async_io::set_flag(&task, &of, fd, asks & abi::FASYNC != 0)?;
             of.set_flags(SETFL_MASK, asks);
             Ok(0)
         }
@@ -111,7 +113,7 @@ pub fn fcntl(fd: i32, cmd: u32, arg: u64) -> SyscallResult {
         abi::F_SETLK | abi::F_SETLKW | abi::F_OFD_SETLK | abi::F_OFD_SETLKW => {
             set_lock(&task, &of, cmd, UserPtr::new(UserAddr(arg)))
         }
-        _ => Err(Errno::EINVAL),
+        _ => async_io::command(&task, &of, cmd, arg).unwrap_or(Err(Errno::EINVAL)),
     }
 }
 
@@ -124,7 +126,8 @@ fn pipe_end(of: &OpenFile) -> Result<&PipeEnd> {
 
 pub fn ioctl(fd: i32, cmd: u32, arg: u64) -> SyscallResult {
     let of = io_file(fd)?;
-    let files = process::current().files();
+    let task = process::current();
+    let files = task.files();
     let int = UserPtr::<i32>::new(UserAddr(arg));
     match cmd {
         abi::ioctl::FIOCLEX => files.set_close_on_exec(fd, true)?,
@@ -133,7 +136,13 @@ pub fn ioctl(fd: i32, cmd: u32, arg: u64) -> SyscallResult {
             let on = int.read()? != 0;
             of.set_flags(abi::O_NONBLOCK, if on { abi::O_NONBLOCK } else { 0 });
         }
-        _ => return of.file.ioctl(&of, cmd, arg),
+        _ => {
+            if let Some(result) = async_io::control(&task, &of, fd, cmd, arg) {
+                result?;
+                return Ok(0);
+            }
+            return of.file.ioctl(&of, cmd, arg);
+        }
     }
     Ok(0)
 }

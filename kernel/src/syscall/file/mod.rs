@@ -2,6 +2,7 @@
 //! free descriptor, the signal of a broken pipe. The rows of the table name the calls.
 
 pub(super) mod anon;
+pub(super) mod async_io;
 pub(super) mod content;
 pub(super) mod copy;
 pub(super) mod descriptors;

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use super::{ADDRESS_MAX, read_address, socket_file, socket_of, write_address};
 use crate::abi::net::{SO_DOMAIN, SO_PROTOCOL, SO_TYPE, SOL_SOCKET};
 use crate::error::Errno;
-use crate::file::{File, OpenFile};
+use crate::file::{File, OpenFile, async_io};
 use crate::mm::UserAddr;
 use crate::net::unix::{self, AF_UNIX, Kind};
 use crate::net::{self, Shutdown};
@@ -82,8 +82,12 @@ pub fn bind(fd: i32, address: UserAddr, len: u32) -> SyscallResult {
 pub fn connect(fd: i32, address: UserAddr, len: u32) -> SyscallResult {
     let of = socket_file(fd)?;
     let address = read_address(address, len)?;
-    socket_of(&of)?.connect(&of, &address)?;
-    Ok(0)
+    let result = socket_of(&of)?.connect(&of, &address);
+    if result == Err(Errno::EINPROGRESS) {
+        // Its owner hears when it can be written to: then it is connected.
+        async_io::lacks_room(&of);
+    }
+    result.map(|()| 0)
 }
 
 pub fn listen(fd: i32, backlog: i32) -> SyscallResult {

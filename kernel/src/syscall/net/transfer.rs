@@ -3,7 +3,7 @@
 
 use super::{read_address, socket_file, socket_of, write_address};
 use crate::error::{Errno, Result};
-use crate::file::OpenFile;
+use crate::file::{OpenFile, async_io};
 use crate::mm::UserAddr;
 use crate::net::{self, MsgFlags, Outgoing, Received};
 use crate::syscall::SyscallResult;
@@ -56,7 +56,11 @@ pub(super) fn send(
         flags,
         MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE | MSG_CONFIRM | MSG_EOR | MSG_DONTROUTE,
     )?;
-    socket_of(of)?.send(of, src, decode(of, flags), with)
+    let result = socket_of(of)?.send(of, src, decode(of, flags), with);
+    if src.remaining() > 0 || result == Err(Errno::EAGAIN) {
+        async_io::lacks_room(of);
+    }
+    result
 }
 
 /// SIGPIPE for a broken stream, unless MSG_NOSIGNAL.

@@ -13,7 +13,7 @@
 //! nested). The registry's lock is taken alone.
 
 mod line;
-mod master;
+pub mod master;
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::{Arc, Weak};
