@@ -16,7 +16,7 @@ hash_of_inputs() {
         # Names and versions of all crates, with their features; our own sources follow file by file.
         cargo tree --locked --offline --target $MUSL -e normal,build --prefix none -f '{p} {f}' "${PROGRAMS[@]/#/-p}" 2>/dev/null ||
             cat Cargo.lock
-        cat .cargo/config.toml
+        cat .cargo/config.toml build/userland.sh
         # The sections of Cargo.toml that say how: the profile and what it inherits, and replaced crates.
         awk '/^\[/ { wanted = /^\[(profile\.(user|release).*|patch\..*)\]/ } wanted && !/^(#|$)/' Cargo.toml
         git ls-files -co --exclude-standard -- userland ':!userland/rootfs' ':!userland/*/tests' ':!userland/cases.rs' ':!*.md' | LC_ALL=C sort | while read -r file; do
@@ -35,11 +35,14 @@ if [ ! -d "$out" ]; then
     if [ ! -d "$out" ]; then
         say "building userland: ${PROGRAMS[*]} (minutes the first time; then only what changed)"
         build_with_cargo --profile user --target $MUSL "${PROGRAMS[@]/#/-p}"
+        objcopy=$(rustc --print sysroot)/lib/rustlib/$RUST_HOST/bin/llvm-objcopy
         new=$(mktemp -d "$cache/new.XXXXXX")
         trap 'rm -rf "$new"' EXIT
         chmod 755 "$new"
         for program in "${PROGRAMS[@]}"; do
-            cp "$TARGET/$MUSL/user/$program" "$new/"
+            # A panic aborts here, so nobody reads the tables for walking the stack, a twentieth of these programs. They
+            # become zeros: what follows them has its address.
+            "$objcopy" --remove-section .eh_frame --remove-section .eh_frame_hdr "$TARGET/$MUSL/user/$program" "$new/$program"
         done
         "$new/oxbox" --list >"$new/applets"
         # The crates may have been fetched only now, and the hash is then another one.
