@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use super::Args;
-use crate::sys::lossy;
 
 pub fn grep(args: Args) -> i32 {
     uu_grep::uumain(args.into_iter())
@@ -25,13 +24,9 @@ pub fn fgrep(args: Args) -> i32 {
 }
 
 pub fn find(args: Args) -> i32 {
-    let args: Vec<String> = args.into_iter().map(lossy).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     findutils::find::find_main(&args, &findutils::find::StandardDependencies::new())
 }
 
 pub fn xargs(args: Args) -> i32 {
-    let args: Vec<String> = args.into_iter().map(lossy).collect();
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     findutils::xargs::xargs_main(&args)
 }
