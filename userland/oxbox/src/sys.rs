@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::Path;
 
 /// Command-line options in the classic form: letters that may be bundled,
 /// some of which take a value, up to `--` or the first operand.
@@ -199,8 +200,9 @@ pub fn local_time(seconds: i64) -> nix::libc::tm {
 }
 
 /// Reads all of a file, or of standard input for `-`.
-pub fn read_input(path: &str) -> io::Result<Vec<u8>> {
-    if path == "-" {
+pub fn read_input(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
+    if path.as_os_str() == "-" {
         let mut bytes = Vec::new();
         io::Read::read_to_end(&mut io::stdin().lock(), &mut bytes)?;
         return Ok(bytes);

@@ -12,29 +12,46 @@ pub fn rev(args: Args) -> i32 {
         Ok(parsed) => parsed,
         Err(message) => return fail("rev", message, 1),
     };
-    let mut operands = parsed.operands;
-    if operands.is_empty() {
-        operands.push("-".to_owned());
+    let mut paths = parsed.paths;
+    if paths.is_empty() {
+        paths.push("-".into());
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut status = 0;
-    for path in operands {
+    for path in paths {
         let bytes = match read_input(&path) {
             Ok(bytes) => bytes,
             Err(error) => {
-                status = fail("rev", format!("{path}: {error}"), 1);
+                status = fail("rev", format!("{}: {error}", path.display()), 1);
                 continue;
             }
         };
-        for line in String::from_utf8_lossy(&bytes).split_inclusive('\n') {
-            let (line, end) = line.strip_suffix('\n').map_or((line, ""), |l| (l, "\n"));
-            let reversed: String = line.chars().rev().collect();
-            if write!(out, "{reversed}{end}").is_err() {
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            if out.write_all(&reversed(line)).is_err() {
                 return 1;
             }
         }
     }
-    status
+    if out.flush().is_err() { 1 } else { status }
+}
+
+/// The characters of `line` from the last to the first, its newline still at the end. A byte that belongs to no
+/// character stands for itself.
+fn reversed(line: &[u8]) -> Vec<u8> {
+    let (line, end) = match line.strip_suffix(b"\n") {
+        Some(line) => (line, b"\n".as_slice()),
+        None => (line, b"".as_slice()),
+    };
+    let mut out = Vec::with_capacity(line.len() + 1);
+    let chunks: Vec<_> = line.utf8_chunks().collect();
+    for chunk in chunks.into_iter().rev() {
+        out.extend(chunk.invalid().iter().rev());
+        for character in chunk.valid().chars().rev() {
+            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        }
+    }
+    out.extend_from_slice(end);
+    out
 }
 
 pub fn tree(args: Args) -> i32 {
@@ -221,6 +238,13 @@ fn month_text(year: i64, month: u32, monday: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_backwards() {
+        assert_eq!(reversed("aäz\n".as_bytes()), "zäa\n".as_bytes());
+        assert_eq!(reversed(b"a\xff\xfeb"), b"b\xfe\xffa");
+        assert_eq!(reversed(b"\n"), b"\n");
+    }
 
     #[test]
     fn dates_go_both_ways() {
