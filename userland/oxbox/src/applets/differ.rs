@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::ffi::OsString;
+use std::fs::Metadata;
 use std::io::Write as _;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use diffutilslib::utils::get_modification_time;
@@ -365,13 +367,7 @@ impl Differ {
             } else {
                 std::fs::read(path)
             };
-            bytes.map_err(|error| {
-                let text = error.to_string();
-                let reason = text
-                    .split_once(" (os error")
-                    .map_or(text.as_str(), |(reason, _)| reason);
-                fail("diff", format!("{}: {reason}", path.display()), TROUBLE)
-            })
+            bytes.map_err(|error| trouble(path, &error))
         };
         let (old, new) = match (read(from), read(to)) {
             (Ok(old), Ok(new)) => (old, new),
@@ -538,11 +534,10 @@ impl Differ {
                 (false, true) => Some(to),
                 _ => None,
             };
+            // Whether -N compares it with nothing.
+            let counts = |path: &Path| path.is_file() || self.options.recursive && path.is_dir();
             let result = match only {
-                Some(dir)
-                    if !self.options.new_file
-                        || !self.options.recursive && (a.is_dir() || b.is_dir()) =>
-                {
+                Some(dir) if !self.options.new_file || !counts(&dir.join(name)) => {
                     println!("Only in {}: {}", dir.display(), name.to_string_lossy());
                     DIFFERENT
                 }
@@ -556,29 +551,63 @@ impl Differ {
                         SAME
                     }
                 }
-                _ if a.is_dir() != b.is_dir() => {
-                    let kind = |path: &Path| {
-                        if path.is_dir() {
-                            "directory"
-                        } else {
-                            "regular file"
-                        }
-                    };
-                    println!(
-                        "File {} is a {} while file {} is a {}",
-                        a.display(),
-                        kind(&a),
-                        b.display(),
-                        kind(&b)
-                    );
-                    DIFFERENT
-                }
+                None => self.pair(&a, &b),
                 _ => self.files(&a, &b, true),
             };
             status = status.max(result);
         }
         status
     }
+
+    /// Two entries of the same name that are not both directories. Nothing is read of what is no regular file: a fifo
+    /// would wait for a writer, a device might never end.
+    fn pair(&self, from: &Path, to: &Path) -> i32 {
+        let mut found = Vec::new();
+        for path in [from, to] {
+            match std::fs::metadata(path) {
+                Ok(metadata) => found.push(metadata),
+                Err(error) => return trouble(path, &error),
+            }
+        }
+        if (found[0].dev(), found[0].ino()) == (found[1].dev(), found[1].ino()) {
+            return self.identical(from, to);
+        }
+        if found.iter().all(Metadata::is_file) {
+            return self.files(from, to, true);
+        }
+        println!(
+            "File {} is a {} while file {} is a {}",
+            from.display(),
+            kind(&found[0]),
+            to.display(),
+            kind(&found[1])
+        );
+        DIFFERENT
+    }
+}
+
+/// What a file is, as GNU's diff says it.
+fn kind(file: &Metadata) -> &'static str {
+    let of = file.file_type();
+    match () {
+        () if of.is_file() && file.len() == 0 => "regular empty file",
+        () if of.is_file() => "regular file",
+        () if of.is_dir() => "directory",
+        () if of.is_fifo() => "fifo",
+        () if of.is_socket() => "socket",
+        () if of.is_block_device() => "block special file",
+        () if of.is_char_device() => "character special file",
+        () => "weird file",
+    }
+}
+
+/// Says why `path` cannot be compared.
+fn trouble(path: &Path, error: &std::io::Error) -> i32 {
+    let text = error.to_string();
+    let reason = text
+        .split_once(" (os error")
+        .map_or(text.as_str(), |(reason, _)| reason);
+    fail("diff", format!("{}: {reason}", path.display()), TROUBLE)
 }
 
 pub fn cmp(args: Args) -> i32 {
