@@ -408,11 +408,13 @@ impl Differ {
             _ => 0,
         };
         let mut found = changes(texts.old, texts.new, |line| options.key(line), horizon);
-        if options.ignore_blank_lines {
-            self.drop_blank(&texts, &mut found);
-        }
-        if found.is_empty() {
+        let minor = |change: &Change| options.ignore_blank_lines && self.is_blank(&texts, change);
+        if found.iter().all(minor) {
             return self.identical(from, to);
+        }
+        // Without context each change is shown for itself; with it, hunks are shown whole.
+        if matches!(options.format, Format::Normal | Format::Ed) {
+            found.retain(|change| !minor(change));
         }
         if options.brief {
             return say(
@@ -434,11 +436,11 @@ impl Differ {
             Format::Ed => text.extend(hunks::ed(&texts, &found)),
             Format::Unified => {
                 self.headings(&mut text, ["--- ", "+++ "], [from, to]);
-                text.extend(hunks::unified(&texts, &found, context));
+                text.extend(hunks::unified(&texts, &found, context, minor));
             }
             Format::Context => {
                 self.headings(&mut text, ["*** ", "--- "], [from, to]);
-                text.extend(hunks::context(&texts, &found, context));
+                text.extend(hunks::context(&texts, &found, context, minor));
             }
             Format::SideBySide => match self.side_by_side(from, to, &old, &new) {
                 Ok(columns) => text.extend(columns),
@@ -459,14 +461,12 @@ impl Differ {
         SAME
     }
 
-    /// Takes out changes of nothing but empty lines, unless what is left needs them beside it.
-    fn drop_blank(&self, texts: &Texts, found: &mut Vec<Change>) {
-        let blank = |line: &&[u8]| self.options.key(line).trim_ascii().is_empty();
-        found.retain(|change| {
-            let old = &texts.old[change.old..change.old + change.removed];
-            let new = &texts.new[change.new..change.new + change.added];
-            !(old.iter().all(blank) && new.iter().all(blank))
-        });
+    /// Whether empty lines are all that went and came. Lines of blanks are empty only where blanks do not count.
+    fn is_blank(&self, texts: &Texts, change: &Change) -> bool {
+        let blank = |line: &&[u8]| matches!(self.options.key(line).as_slice(), b"" | b"\n");
+        let old = &texts.old[change.old..change.old + change.removed];
+        let new = &texts.new[change.new..change.new + change.added];
+        old.iter().all(blank) && new.iter().all(blank)
     }
 
     fn headings(&self, text: &mut Vec<u8>, marks: [&str; 2], paths: [&Path; 2]) {

@@ -89,13 +89,24 @@ pub fn ed(texts: &Texts, changes: &[Change]) -> Vec<u8> {
     out
 }
 
-/// Changes whose contexts of `context` lines touch, with the lines they span in both files.
-fn groups(texts: &Texts, changes: &[Change], context: usize) -> Vec<Group> {
+/// Changes whose contexts of `context` lines touch, with the lines they span in both files. A `minor` change has
+/// to be nearer to the one before it, and is not shown without one that matters.
+fn groups(
+    texts: &Texts,
+    changes: &[Change],
+    context: usize,
+    minor: impl Fn(&Change) -> bool,
+) -> Vec<Group> {
     let mut all: Vec<Group> = Vec::new();
     for change in changes {
         let end = change.old + change.removed;
+        let near = if minor(change) {
+            context
+        } else {
+            context.saturating_mul(2).saturating_add(1)
+        };
         if let Some(last) = all.last_mut()
-            && change.old <= last.end.saturating_add(context.saturating_mul(2))
+            && change.old - last.end < near
         {
             last.changes.push(*change);
             last.end = end;
@@ -108,6 +119,7 @@ fn groups(texts: &Texts, changes: &[Change], context: usize) -> Vec<Group> {
             new: (0, 0),
         });
     }
+    all.retain(|group| !group.changes.iter().all(&minor));
     for group in &mut all {
         let (first, last) = (group.changes[0], group.changes[group.changes.len() - 1]);
         let before = context.min(first.old);
@@ -129,14 +141,19 @@ struct Group {
     new: (usize, usize),
 }
 
-pub fn unified(texts: &Texts, changes: &[Change], context: usize) -> Vec<u8> {
+pub fn unified(
+    texts: &Texts,
+    changes: &[Change],
+    context: usize,
+    minor: impl Fn(&Change) -> bool,
+) -> Vec<u8> {
     let span = |(from, to): (usize, usize)| match to - from {
         0 => format!("{from},0"),
         1 => format!("{}", from + 1),
         count => format!("{},{count}", from + 1),
     };
     let mut out = Vec::new();
-    for group in groups(texts, changes, context) {
+    for group in groups(texts, changes, context, &minor) {
         out.extend_from_slice(
             format!("@@ -{} +{} @@\n", span(group.old), span(group.new)).as_bytes(),
         );
@@ -160,13 +177,18 @@ pub fn unified(texts: &Texts, changes: &[Change], context: usize) -> Vec<u8> {
     out
 }
 
-pub fn context(texts: &Texts, changes: &[Change], context: usize) -> Vec<u8> {
+pub fn context(
+    texts: &Texts,
+    changes: &[Change],
+    context: usize,
+    minor: impl Fn(&Change) -> bool,
+) -> Vec<u8> {
     let span = |(from, to): (usize, usize)| match to - from {
         0 | 1 => to.to_string(),
         _ => format!("{},{to}", from + 1),
     };
     let mut out = Vec::new();
-    for group in groups(texts, changes, context) {
+    for group in groups(texts, changes, context, &minor) {
         out.extend_from_slice(
             format!("***************\n*** {} ****\n", span(group.old)).as_bytes(),
         );
