@@ -56,13 +56,14 @@ fn main() {
     if applets::APPLETS.iter().any(|own| own.name == applet.name) {
         let _ = uucore::signals::enable_pipe_errors();
     }
-    if RECURSIVE.contains(&name.as_str()) {
-        open_all_files();
-    }
     let status = match about(&name, args.get(1)) {
         Some(answer) => {
             print!("{answer}");
             0
+        }
+        None if RECURSIVE.contains(&name.as_str()) => {
+            open_all_files();
+            with_deep_stack(|| (applet.run)(args.clone()))
         }
         None => (applet.run)(args),
     };
@@ -75,7 +76,7 @@ fn main() {
     }
 }
 
-/// Utilities that hold a descriptor per level of a tree, and run no other programs.
+/// Utilities that hold a descriptor and some stack per level of a tree, and run no other programs.
 const RECURSIVE: [&str; 8] = ["chgrp", "chmod", "chown", "cp", "du", "ls", "mv", "rm"];
 
 /// Allows this process as many open files as it may have: trees are deeper than
@@ -86,6 +87,19 @@ fn open_all_files() {
         // Without it shallow trees still work.
         let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     }
+}
+
+/// Calls `run` on a stack for trees that are deeper than the main thread's is good for. Only what is used takes memory.
+fn with_deep_stack(run: impl Fn() -> i32 + Sync) -> i32 {
+    const STACK: usize = 128 << 20;
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK);
+        match builder.spawn_scoped(scope, &run) {
+            // A panic has said what it is.
+            Ok(thread) => thread.join().unwrap_or(101),
+            Err(_) => run(),
+        }
+    })
 }
 
 /// The answer to `--help` and `--version` of an applet that is ours.
