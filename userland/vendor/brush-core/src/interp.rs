@@ -1430,6 +1430,7 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
         let mut assignments = vec![];
         let mut args: Vec<CommandArg> = vec![];
         let mut command_takes_assignments = false;
+        let mut is_alias_text = false;
 
         // Capture the status change count before expansion, so we can detect
         // if expansion (e.g., command substitution) set an exit status.
@@ -1501,7 +1502,7 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
                         if !next_args.is_empty() {
                             // Only what stands there unquoted is an alias.
                             if arg.value == next_args[0] {
-                                expand_alias(&context.shell, &mut next_args);
+                                is_alias_text = expand_alias(&context.shell, &mut next_args);
                             }
                             let first_arg = next_args.first().map_or("", String::as_str);
 
@@ -1521,6 +1522,13 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
                     let mut next_args = next_args.into_iter().map(CommandArg::String).collect();
                     args.append(&mut next_args);
                 }
+            }
+        }
+
+        if is_alias_text {
+            // `eval`, the alias's text, and then words that have been expanded.
+            for arg in args.iter_mut().skip(2) {
+                *arg = CommandArg::String(quoted(&arg.to_string()));
             }
         }
 
@@ -1596,19 +1604,19 @@ impl<SE: extensions::ShellExtensions> ExecuteInPipeline<SE> for ast::SimpleComma
 /// Expands the alias that `words` may start with, and the one that its text may start with.
 ///
 /// Unlike in other shells, the words have been expanded already when this happens; text that is
-/// more than plain words goes through `eval`.
-fn expand_alias(shell: &Shell<impl extensions::ShellExtensions>, words: &mut Vec<String>) {
+/// more than plain words becomes an `eval`, and its arguments must be quoted for that: then true.
+fn expand_alias(shell: &Shell<impl extensions::ShellExtensions>, words: &mut Vec<String>) -> bool {
     let mut seen = vec![];
     while let Some(first) = words.first()
         && !seen.contains(first)
         && let Some(text) = shell.aliases().get(first)
     {
         let name = words.remove(0);
-        if text.contains(|c: char| "|&;<>()$`\\\"'*?[]{}~#=!\n".contains(c)) {
-            let rest = words
-                .iter()
-                .map(|word| crate::escape::force_quote(word, crate::escape::QuoteMode::SingleQuote))
-                .join(" ");
+        let assigns = text
+            .split_ascii_whitespace()
+            .next()
+            .is_some_and(|word| word.contains('='));
+        if assigns || text.contains(|c: char| "|&;<>()$`\\\"'*?[]{}~#!\n".contains(c)) {
             // The name within its own text is the command.
             let text = match text.strip_prefix(name.as_str()) {
                 Some(rest) if rest.starts_with(char::is_whitespace) || rest.is_empty() => {
@@ -1616,12 +1624,18 @@ fn expand_alias(shell: &Shell<impl extensions::ShellExtensions>, words: &mut Vec
                 }
                 _ => text.clone(),
             };
-            *words = vec![String::from("eval"), format!("{text} {rest}")];
-            return;
+            words.splice(0..0, [String::from("eval"), text]);
+            return true;
         }
         seen.push(name);
         words.splice(0..0, text.split_ascii_whitespace().map(str::to_owned));
     }
+    false
+}
+
+/// A word that `eval` takes for what it is.
+fn quoted(word: &str) -> String {
+    crate::escape::force_quote(word, crate::escape::QuoteMode::SingleQuote)
 }
 
 async fn execute_command(
