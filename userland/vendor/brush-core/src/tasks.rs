@@ -45,7 +45,9 @@ static EXIT_TRAP: AtomicBool = AtomicBool::new(false);
 /// would; but while it waits for a command, that command decides: an editor or a pager makes
 /// something else of the signal. Async-signal-safe.
 extern "C" fn on_interrupt(_: i32) {
-    if WAITING.load(Ordering::SeqCst) > 0 {
+    if is_forked() {
+        end_by(Signal::SIGINT);
+    } else if WAITING.load(Ordering::SeqCst) > 0 {
         CAME_WHILE_WAITING.store(true, Ordering::SeqCst);
     } else if EXIT_TRAP.load(Ordering::SeqCst) {
         request_interrupt();
@@ -54,13 +56,26 @@ extern "C" fn on_interrupt(_: i32) {
     }
 }
 
+/// The process that the handlers are for.
+static SHELL: AtomicI32 = AtomicI32::new(0);
+
+/// Whether this is a command between fork and exec. Until exec it has the shell's handlers, but
+/// the signal is the command's. Async-signal-safe.
+fn is_forked() -> bool {
+    nix::unistd::getpid().as_raw() != SHELL.load(Ordering::SeqCst)
+}
+
 /// Ends the process as SIGINT ends one: whoever started the shell is to know that the user
 /// interrupted it. Async-signal-safe; within a handler for SIGINT it takes effect on return.
 pub fn end_by_interrupt() {
+    end_by(Signal::SIGINT);
+}
+
+fn end_by(signal: Signal) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action runs no code of this process.
-    if unsafe { nix::sys::signal::sigaction(Signal::SIGINT, &default) }.is_ok() {
-        let _ = nix::sys::signal::raise(Signal::SIGINT);
+    if unsafe { nix::sys::signal::sigaction(signal, &default) }.is_ok() {
+        let _ = nix::sys::signal::raise(signal);
     }
 }
 
@@ -73,6 +88,7 @@ pub fn end_on_interrupt() {
         SaFlags::empty(),
         SigSet::empty(),
     );
+    SHELL.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
     // SAFETY: the handler is async-signal-safe.
     let before = unsafe { nix::sys::signal::sigaction(Signal::SIGINT, &action) };
     if let Ok(before) = before
@@ -228,6 +244,9 @@ static PENDING: AtomicU64 = AtomicU64::new(0);
 static ORIGINAL: Mutex<Vec<(Signal, SigAction)>> = Mutex::new(Vec::new());
 
 extern "C" fn note_signal(number: i32) {
+    if is_forked() {
+        return Signal::try_from(number).map_or((), end_by);
+    }
     // Numbers of signals that can be trapped are below 32.
     if let Some(bit) = u32::try_from(number).ok().and_then(|n| 1u64.checked_shl(n)) {
         PENDING.fetch_or(bit, Ordering::SeqCst);
@@ -244,6 +263,7 @@ pub fn watch_signal(signal: Signal, ignore: bool) -> Result<(), error::Error> {
         SigHandler::Handler(note_signal)
     };
     let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+    SHELL.store(nix::unistd::getpid().as_raw(), Ordering::SeqCst);
     // SAFETY: the handler only sets a bit in an atomic, so it is async-signal-safe.
     let before = unsafe { nix::sys::signal::sigaction(signal, &action) }?;
     let mut original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
