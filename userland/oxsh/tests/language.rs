@@ -98,13 +98,16 @@ fn signalled(script: &str, signal: nix::sys::signal::Signal) -> (String, Result<
     assert_eq!(line, "ready\n", "{script}");
     let group = nix::unistd::Pid::from_raw(shell.id().cast_signed());
     nix::sys::signal::killpg(group, signal).expect("shell runs");
-    // Whatever the signal should have ended does not go on for ever.
+    // As a user does, press again when nothing happened: on a busy host a signal may still come
+    // while a command is being started. Whatever it should have ended does not go on for ever.
     let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let watched = ended.clone();
     std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_secs(20));
-        if !watched.load(std::sync::atomic::Ordering::Relaxed) {
-            let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        for last in [signal, signal, signal, nix::sys::signal::Signal::SIGKILL] {
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            if !watched.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = nix::sys::signal::killpg(group, last);
+            }
         }
     });
     let mut rest = String::new();
