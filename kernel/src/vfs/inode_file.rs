@@ -14,8 +14,9 @@ use super::notify::{self, mask};
 use crate::abi;
 use crate::error::{Errno, Result};
 use crate::file::{Allocate, DirSink, File, MapTarget, OpenFile};
+use crate::mm::UserAddr;
 use crate::vm::space::MappedFile;
-use crate::vm::{IoDest, IoSource, PageCache, Readahead};
+use crate::vm::{IoDest, IoSource, PageCache, Readahead, UserPtr};
 
 /// An open regular file or directory.
 pub struct InodeFile {
@@ -198,6 +199,15 @@ impl File for InodeFile {
         self.accessed(of);
         notify::tell(dentry, mask::ACCESS);
         Ok(next)
+    }
+    fn ioctl(&self, of: &OpenFile, cmd: u32, arg: u64) -> Result<isize> {
+        if cmd != abi::ioctl::FIONREAD || self.cache.is_none() {
+            return Err(Errno::ENOTTY);
+        }
+        // Beyond the end it is negative, and of more than an int holds only the low bits, as there.
+        let left = self.inode().size().wrapping_sub(of.position());
+        UserPtr::<i32>::new(UserAddr(arg)).write(left as i32)?;
+        Ok(0)
     }
     fn can_epoll(&self) -> bool {
         false
