@@ -177,6 +177,27 @@ pub fn unified(
     out
 }
 
+/// One side of a hunk of [`context`]: the lines `range` of `text`. Of each change it takes its
+/// [`letter`], its first line here and how many there are; those of one side only get `mark`.
+fn context_side(
+    out: &mut Vec<u8>,
+    text: &[&[u8]],
+    range: (usize, usize),
+    mark: &str,
+    changes: impl Iterator<Item = (char, usize, usize)>,
+) {
+    let mut at = range.0;
+    let mut lines = |from: usize, to: usize, mark: &str| {
+        text[from..to].iter().for_each(|text| line(out, mark, text));
+    };
+    for (letter, first, count) in changes {
+        lines(at, first, "  ");
+        at = first + count;
+        lines(first, at, if letter == 'c' { "! " } else { mark });
+    }
+    lines(at, range.1, "  ");
+}
+
 pub fn context(
     texts: &Texts,
     changes: &[Change],
@@ -192,38 +213,15 @@ pub fn context(
         out.extend_from_slice(
             format!("***************\n*** {} ****\n", span(group.old)).as_bytes(),
         );
-        let mark =
-            |change: &Change, one: &'static str| if letter(change) == 'c' { "! " } else { one };
+        let changes = group.changes.iter();
         if group.changes.iter().any(|change| change.removed > 0) {
-            let mut at = group.old.0;
-            for change in &group.changes {
-                texts.old[at..change.old]
-                    .iter()
-                    .for_each(|text| line(&mut out, "  ", text));
-                at = change.old + change.removed;
-                texts.old[change.old..at]
-                    .iter()
-                    .for_each(|text| line(&mut out, mark(change, "- "), text));
-            }
-            texts.old[at..group.old.1]
-                .iter()
-                .for_each(|text| line(&mut out, "  ", text));
+            let removed = changes.clone().map(|c| (letter(c), c.old, c.removed));
+            context_side(&mut out, texts.old, group.old, "- ", removed);
         }
         out.extend_from_slice(format!("--- {} ----\n", span(group.new)).as_bytes());
         if group.changes.iter().any(|change| change.added > 0) {
-            let mut at = group.new.0;
-            for change in &group.changes {
-                texts.new[at..change.new]
-                    .iter()
-                    .for_each(|text| line(&mut out, "  ", text));
-                at = change.new + change.added;
-                texts.new[change.new..at]
-                    .iter()
-                    .for_each(|text| line(&mut out, mark(change, "+ "), text));
-            }
-            texts.new[at..group.new.1]
-                .iter()
-                .for_each(|text| line(&mut out, "  ", text));
+            let added = changes.map(|c| (letter(c), c.new, c.added));
+            context_side(&mut out, texts.new, group.new, "+ ", added);
         }
     }
     out
