@@ -96,6 +96,7 @@ for purpose in "$@"; do
         want_static busybox busybox-static "a program of others that the tests run inside Oxbow"
         want_static bash-static bash-static "a program of others that the tests run inside Oxbow"
         want "/usr/lib/python3/dist-packages/paramiko/__init__.py" python3-paramiko "another SSH client"
+        want patch patch "what ours is compared with"
         want openssl openssl "checks what was fetched"
         ;;
     rust)
