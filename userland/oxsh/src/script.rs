@@ -9,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use brush_core::openfiles::Stream;
+use brush_core::sys::poll::InputWait;
 use nix::unistd::{Whence, lseek};
 
 use crate::Shell;
@@ -113,12 +114,16 @@ const STDIN: BorrowedFd<'static> = unsafe { BorrowedFd::borrow_raw(0) };
 /// Standard input, line by line, never read beyond the line's end.
 struct LineInput {
     seekable: bool,
+    wait: InputWait,
 }
 
 impl LineInput {
     fn new() -> Self {
         let seekable = lseek(STDIN, 0, Whence::SeekCur).is_ok();
-        Self { seekable }
+        Self {
+            seekable,
+            wait: InputWait::default(),
+        }
     }
 
     /// Appends the next line to `text`; `false` at the end of the input.
@@ -128,6 +133,7 @@ impl LineInput {
         let mut block = [0u8; 512];
         let want = if self.seekable { block.len() } else { 1 };
         loop {
+            self.wait.wait(STDIN, None)?;
             let count = RawStdin.read(&mut block[..want])?;
             if count == 0 {
                 break;

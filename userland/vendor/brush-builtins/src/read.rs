@@ -3,9 +3,10 @@ use itertools::Itertools;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use brush_core::sys::poll::{InputWait, NextByte};
 use brush_core::{ErrorKind, builtins, env, error, variables};
 
-use std::io::{Read, Write};
+use std::io::Write;
 
 /// Exit code returned when `read` times out.
 /// This is 128 + SIGALRM (14) = 142, matching bash behavior.
@@ -292,10 +293,8 @@ struct InputReader {
     input: brush_core::openfiles::OpenFile,
     /// Optional deadline for timeout.
     deadline: Option<Instant>,
-    /// Single-byte read buffer.
-    ///
-    /// A multi-byte UTF-8 character is completed byte by byte.
-    buffer: [u8; 1],
+    /// Waits for the bytes of the input, one by one.
+    wait: InputWait,
     /// Terminal mode guard - kept alive for RAII cleanup on drop.
     /// The guard restores original terminal settings when dropped, even though
     /// we don't access the field directly after construction.
@@ -327,7 +326,7 @@ impl InputReader {
         Self {
             input,
             deadline: timeout.map(|t| Instant::now() + t),
-            buffer: [0; 1],
+            wait: InputWait::default(),
             _term_mode: term_mode,
         }
     }
@@ -340,7 +339,7 @@ impl InputReader {
 
     /// Reads the rest of the character that starts with `first`. Bytes that are not UTF-8
     /// become U+FFFD.
-    fn complete_char(&mut self, first: u8) -> Result<char, brush_core::Error> {
+    fn complete_char(&mut self, first: u8) -> std::io::Result<char> {
         let length = match first {
             0xc2..=0xdf => 2,
             0xe0..=0xef => 3,
@@ -350,8 +349,9 @@ impl InputReader {
         };
         let mut bytes = [first, 0, 0, 0];
         for at in 1..length {
-            if self.input.read(&mut bytes[at..=at])? == 0 {
-                return Ok(char::REPLACEMENT_CHARACTER);
+            match self.wait.read_byte(&mut self.input, None)? {
+                NextByte::Byte(byte) => bytes[at] = byte,
+                NextByte::End | NextByte::TimedOut => return Ok(char::REPLACEMENT_CHARACTER),
             }
         }
         let decoded = std::str::from_utf8(&bytes[..length]).ok();
@@ -362,39 +362,25 @@ impl InputReader {
 
     /// Reads the next input event, handling timeout and control characters.
     fn read_event(&mut self) -> Result<InputEvent, brush_core::Error> {
-        // Check timeout before attempting read.
-        if let Some(deadline) = self.deadline {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            if remaining.is_zero() {
-                return Ok(InputEvent::Timeout);
-            }
-
-            // Poll for input with remaining timeout.
-            match brush_core::sys::poll::poll_for_input(&self.input, remaining) {
-                Ok(true) => { /* Data available, proceed. */ }
-                Ok(false) => return Ok(InputEvent::Timeout),
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-                    return Ok(InputEvent::Interrupt);
-                }
-                Err(e) => return Err(e.into()),
-            }
+        // Input that never ends does not hold the timeout up.
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
+            return Ok(InputEvent::Timeout);
         }
-
-        let n = loop {
-            match self.input.read(&mut self.buffer) {
-                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {
-                    if brush_core::tasks::is_interrupted() {
-                        return Ok(InputEvent::Interrupt);
-                    }
-                }
-                result => break result?,
-            }
-        };
-        if n == 0 {
-            return Ok(InputEvent::Eof);
+        let read = self
+            .wait
+            .read_byte(&mut self.input, self.deadline)
+            .and_then(|next| match next {
+                NextByte::Byte(first) => Ok(InputEvent::Char(self.complete_char(first)?)),
+                NextByte::End => Ok(InputEvent::Eof),
+                NextByte::TimedOut => Ok(InputEvent::Timeout),
+            });
+        match read {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => Ok(InputEvent::Interrupt),
+            read => Ok(read?),
         }
-
-        Ok(InputEvent::Char(self.complete_char(self.buffer[0])?))
     }
 }
 

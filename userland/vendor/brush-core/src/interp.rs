@@ -637,9 +637,9 @@ async fn wait_for_pipeline_processes_and_update_status(
             child.poll().await?
         } else {
             // Meanwhile the command decides what becomes of SIGINT.
-            let _waiting =
-                (pid.is_some() && shell.control.is_none() && !shell.options().interactive)
-                    .then(crate::tasks::Waiting::begin);
+            let _waiting = pid
+                .filter(|_| shell.control.is_none() && !shell.options().interactive)
+                .map(crate::tasks::Waiting::begin);
             child.wait().await?
         };
 
@@ -810,19 +810,13 @@ macro_rules! in_loop {
 
 /// The number that the user answers a `select` with; `None` at the end of the input, 0 for what is
 /// no number.
-fn read_choice(input: &mut impl std::io::Read) -> Option<String> {
+fn read_choice(mut input: openfiles::OpenFile) -> Option<String> {
+    let mut wait = sys::poll::InputWait::default();
     let mut line = vec![];
-    let mut byte = [0u8];
     loop {
-        match input.read(&mut byte) {
-            Ok(1) if byte[0] == b'\n' => break,
-            Ok(1) => line.push(byte[0]),
-            Err(e)
-                if e.kind() == std::io::ErrorKind::Interrupted
-                    && !crate::tasks::is_interrupted() =>
-            {
-                ()
-            }
+        match wait.read_byte(&mut input, None) {
+            Ok(sys::poll::NextByte::Byte(b'\n')) => break,
+            Ok(sys::poll::NextByte::Byte(byte)) => line.push(byte),
             _ if line.is_empty() => return None,
             _ => break,
         }
@@ -863,7 +857,7 @@ async fn run_select(
             "{}",
             prompt.as_deref().unwrap_or("#? ")
         )?;
-        let Some(reply) = read_choice(&mut params.stdin(shell)) else {
+        let Some(reply) = params.try_stdin(shell).and_then(read_choice) else {
             writeln!(params.stdout(shell))?;
             result = ExecutionResult::general_error();
             break;

@@ -19,11 +19,13 @@ static INTERRUPT: AtomicBool = AtomicBool::new(false);
 /// In force until [`take_interrupt`].
 pub fn request_interrupt() {
     INTERRUPT.store(true, Ordering::SeqCst);
+    signal_event(&INTERRUPT_EVENT);
     wake();
 }
 
 /// Ends the effect of [`request_interrupt`]; returns whether there was one.
 pub fn take_interrupt() -> bool {
+    clear_interrupt_event();
     INTERRUPT.swap(false, Ordering::SeqCst)
 }
 
@@ -32,11 +34,38 @@ pub fn is_interrupted() -> bool {
     INTERRUPT.load(Ordering::SeqCst)
 }
 
-/// Commands in the foreground that the shell is waiting for.
+/// An eventfd that is readable while [`INTERRUPT`] is set, for who waits in `poll`; -1 until
+/// someone does.
+static INTERRUPT_EVENT: AtomicI32 = AtomicI32::new(-1);
+
+/// The eventfd behind [`request_interrupt`]. Who finds it readable looks at [`is_interrupted`],
+/// and if that says no calls [`clear_interrupt_event`] before waiting again.
+pub(crate) fn interrupt_event() -> std::io::Result<BorrowedFd<'static>> {
+    let event = event(&INTERRUPT_EVENT)?;
+    if is_interrupted() {
+        // It may have been asked for before there was an event.
+        signal_event(&INTERRUPT_EVENT);
+    }
+    Ok(event)
+}
+
+/// Makes the event of [`interrupt_event`] unreadable.
+pub(crate) fn clear_interrupt_event() {
+    let fd = INTERRUPT_EVENT.load(Ordering::SeqCst);
+    if fd >= 0 {
+        clear_event(fd);
+    }
+}
+
+/// Twice the number of commands in the foreground that the shell is waiting for, plus
+/// [`CAME_WHILE_WAITING`]: one word, so that the handler sees both as they belong together.
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
-/// SIGINT came while [`WAITING`].
-static CAME_WHILE_WAITING: AtomicBool = AtomicBool::new(false);
+/// In [`WAITING`]: SIGINT came since the first of those waits began.
+const CAME_WHILE_WAITING: u32 = 1;
+
+/// In [`WAITING`]: one command that is waited for.
+const ONE_WAIT: u32 = 2;
 
 /// Whether the shell has an EXIT trap, which is to run before SIGINT ends it.
 static EXIT_TRAP: AtomicBool = AtomicBool::new(false);
@@ -47,8 +76,13 @@ static EXIT_TRAP: AtomicBool = AtomicBool::new(false);
 extern "C" fn on_interrupt(_: i32) {
     if is_forked() {
         end_by(Signal::SIGINT);
-    } else if WAITING.load(Ordering::SeqCst) > 0 {
-        CAME_WHILE_WAITING.store(true, Ordering::SeqCst);
+    } else if WAITING
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| {
+            (waiting >= ONE_WAIT).then_some(waiting | CAME_WHILE_WAITING)
+        })
+        .is_ok()
+    {
+        // The wait has heard of it.
     } else if EXIT_TRAP.load(Ordering::SeqCst) {
         request_interrupt();
     } else {
@@ -108,9 +142,21 @@ pub fn set_exit_trap(present: bool) {
 pub(crate) struct Waiting;
 
 impl Waiting {
-    pub(crate) fn begin() -> Self {
-        if WAITING.fetch_add(1, Ordering::SeqCst) == 0 {
-            CAME_WHILE_WAITING.store(false, Ordering::SeqCst);
+    /// Begins to wait for the process `pid`, which has been started.
+    pub(crate) fn begin(pid: sys::process::ProcessId) -> Self {
+        let _ = WAITING.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| {
+            Some(if waiting < ONE_WAIT {
+                ONE_WAIT
+            } else {
+                waiting + ONE_WAIT
+            })
+        });
+        // A SIGINT from before the process was there went to the shell alone, which had looked for
+        // one already. (If it came later the process has it twice.)
+        if is_interrupted() {
+            let interrupt = TrapSignal::Signal(sys::signal::Signal::SIGINT);
+            // It may be gone already.
+            let _ = sys::signal::kill_process(pid, interrupt);
         }
         Self
     }
@@ -118,7 +164,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        WAITING.fetch_sub(1, Ordering::SeqCst);
+        WAITING.fetch_sub(ONE_WAIT, Ordering::SeqCst);
     }
 }
 
@@ -129,10 +175,11 @@ static SHARED_INTERRUPT: AtomicBool = AtomicBool::new(false);
 /// a terminal sends it to one process after the other.
 pub(crate) fn note_interrupted_child() {
     for _ in 0..10 {
-        if WAITING.load(Ordering::SeqCst) == 0 {
+        let waiting = WAITING.load(Ordering::SeqCst);
+        if waiting < ONE_WAIT {
             return;
         }
-        if CAME_WHILE_WAITING.load(Ordering::SeqCst) {
+        if waiting & CAME_WHILE_WAITING != 0 {
             SHARED_INTERRUPT.store(true, Ordering::SeqCst);
             return;
         }
@@ -152,7 +199,17 @@ static WAKE: AtomicI32 = AtomicI32::new(-1);
 
 /// Async-signal-safe.
 fn wake() {
-    let fd = WAKE.load(Ordering::SeqCst);
+    signal_event(&WAKE);
+}
+
+/// A descriptor of its own for the eventfd behind [`WAKE`].
+fn wake_descriptor() -> std::io::Result<OwnedFd> {
+    event(&WAKE)?.try_clone_to_owned()
+}
+
+/// Makes the eventfd in `event` readable, if it is there. Async-signal-safe.
+fn signal_event(event: &AtomicI32) {
+    let fd = event.load(Ordering::SeqCst);
     if fd >= 0 {
         let one = 1u64.to_ne_bytes();
         // SAFETY: the bytes live across the call; the descriptor is never closed.
@@ -160,20 +217,27 @@ fn wake() {
     }
 }
 
-/// A descriptor of its own for the eventfd behind [`WAKE`].
-fn wake_descriptor() -> std::io::Result<OwnedFd> {
-    static MADE: Mutex<()> = Mutex::new(());
-    let _made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    if WAKE.load(Ordering::SeqCst) < 0 {
+/// Makes the eventfd `fd` unreadable.
+fn clear_event(fd: i32) {
+    let mut count = 0u64.to_ne_bytes();
+    // SAFETY: the buffer is as long as said, and lives across the call.
+    let _ = unsafe { libc::read(fd, count.as_mut_ptr().cast(), count.len()) };
+}
+
+/// The eventfd in `event`, made by whoever asks first.
+fn event(event: &'static AtomicI32) -> std::io::Result<BorrowedFd<'static>> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if event.load(Ordering::SeqCst) < 0 {
         // SAFETY: no pointers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
         if fd < 0 {
             return Err(std::io::Error::last_os_error());
         }
-        WAKE.store(fd, Ordering::SeqCst);
+        event.store(fd, Ordering::SeqCst);
     }
     // SAFETY: the descriptor is never closed.
-    unsafe { BorrowedFd::borrow_raw(WAKE.load(Ordering::SeqCst)) }.try_clone_to_owned()
+    Ok(unsafe { BorrowedFd::borrow_raw(event.load(Ordering::SeqCst)) })
 }
 
 /// Ids of background jobs that are no processes start here: above any process id of Linux
@@ -352,10 +416,7 @@ impl<SE: extensions::ShellExtensions> Shell<SE> {
             let Ok(mut ready) = events.readable().await else {
                 return std::future::pending().await;
             };
-            let mut count = 0u64.to_ne_bytes();
-            // SAFETY: the buffer is as long as said, and lives across the call.
-            let _ =
-                unsafe { libc::read(events.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+            clear_event(events.as_raw_fd());
             ready.clear_ready();
         }
     }

@@ -1,6 +1,7 @@
 //! File descriptor polling utilities for timeout support.
 
-use std::os::fd::BorrowedFd;
+use std::io::Read as _;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -28,78 +29,137 @@ pub fn poll_for_input(file: &OpenFile, timeout: Duration) -> std::io::Result<boo
         .try_borrow_as_fd()
         .map_err(|e| std::io::Error::other(e.to_string()))?;
 
-    // Regular files are always ready - timeout has no effect (bash behavior).
-    if is_regular_file(fd) {
-        return Ok(true);
-    }
-
-    // Convert timeout to deadline for accurate time tracking across EINTR retries.
-    let deadline = if timeout.is_zero() {
-        // For zero timeout, use current instant so first check sees zero remaining.
-        Some(Instant::now())
-    } else {
-        Some(Instant::now() + timeout)
-    };
-
-    poll_fd_for_input(fd, deadline)
+    InputWait::default().wait(fd, Some(Instant::now() + timeout))
 }
 
-/// Polls a file descriptor for input readability with a deadline.
-///
-/// Returns `Ok(true)` if data is available, `Ok(false)` if deadline passed.
-///
-/// # Arguments
-///
-/// * `fd` - File descriptor to poll
-/// * `deadline` - Optional deadline; `None` indicates no deadline.
-fn poll_fd_for_input(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> std::io::Result<bool> {
-    let mut poll_fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    let mut first_iteration = true;
+/// Waits for input before each `read` that takes a byte, so that an interrupt ends the wait
+/// whenever it comes: a signal that arrives just before a `read` does not end that one.
+#[derive(Debug, Default)]
+pub struct InputWait {
+    /// Bytes that have been seen to be there and are not read yet. (When another process reads the
+    /// same pipe they may be gone.)
+    ready: usize,
+}
 
-    loop {
-        // Calculate remaining time on each iteration to handle EINTR correctly.
-        let timeout_ms = match deadline {
-            Some(d) => {
-                let remaining = d.saturating_duration_since(Instant::now());
-                // On first iteration, always do at least one poll even with zero timeout.
-                // This allows `-t 0` to check if input is immediately available.
-                if remaining.is_zero() && !first_iteration {
-                    return Ok(false); // Deadline passed after initial poll.
-                }
-                i32::try_from(remaining.as_millis()).unwrap_or(i32::MAX)
-            }
-            None => -1, // Block indefinitely.
-        };
-        first_iteration = false;
-        let poll_timeout = PollTimeout::try_from(timeout_ms).unwrap_or(PollTimeout::MAX);
+impl InputWait {
+    /// Waits until a byte can be read from `fd`, or its end or error is to be; `false` when
+    /// `deadline` passed first. Regular files can always be read (bash behavior). A deadline that
+    /// has passed already still finds input that is there.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` when the shell's code is to unwind; others as of poll(2).
+    pub fn wait(&mut self, fd: BorrowedFd<'_>, deadline: Option<Instant>) -> std::io::Result<bool> {
+        if self.ready == 0 {
+            self.ready = if is_regular_file(fd) {
+                usize::MAX
+            } else if poll_for_event(fd, deadline)? {
+                // The end, or what cannot be counted, is one read's work.
+                bytes_there(fd).max(1)
+            } else {
+                return Ok(false);
+            };
+        }
+        self.ready -= 1;
+        Ok(true)
+    }
 
-        match poll(&mut poll_fds, poll_timeout) {
-            Ok(0) => return Ok(false), // Timeout
-            Ok(_) => {
-                let revents = poll_fds[0].revents().unwrap_or(PollFlags::empty());
-                // POLLIN means data available. POLLHUP/POLLERR without POLLIN means
-                // EOF/error - return true so caller reads and gets the proper result.
-                return Ok(
-                    revents.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR)
-                );
+    /// Takes the next byte of `file`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Self::wait`], and of read(2).
+    pub fn read_byte(
+        &mut self,
+        file: &mut OpenFile,
+        deadline: Option<Instant>,
+    ) -> std::io::Result<NextByte> {
+        loop {
+            // What has no descriptor does not wait either.
+            if let Ok(fd) = file.try_borrow_as_fd()
+                && !self.wait(fd, deadline)?
+            {
+                return Ok(NextByte::TimedOut);
             }
-            // Whoever reads then hears of the interrupt.
-            Err(nix::errno::Errno::EINTR) if crate::tasks::is_interrupted() => {
-                return Err(std::io::ErrorKind::Interrupted.into());
+            let mut byte = [0];
+            match file.read(&mut byte) {
+                Ok(0) => return Ok(NextByte::End),
+                Ok(_) => return Ok(NextByte::Byte(byte[0])),
+                Err(e) if e.kind() != std::io::ErrorKind::Interrupted => return Err(e),
+                Err(_) => self.ready = 0,
             }
-            Err(nix::errno::Errno::EINTR) => (), // Retry on signal with recalculated timeout.
-            Err(e) => return Err(std::io::Error::from_raw_os_error(e as i32)),
         }
     }
 }
 
-/// Checks if a file descriptor refers to a regular file.
-///
-/// Regular files are always "ready" for reading (poll has no effect).
-///
-/// # Arguments
-///
-/// * `fd` - File descriptor to check
+/// What [`InputWait::read_byte`] found.
+#[derive(Clone, Copy, Debug)]
+pub enum NextByte {
+    /// There was one.
+    Byte(u8),
+    /// The input ends.
+    End,
+    /// The deadline passed first.
+    TimedOut,
+}
+
+/// Polls a file descriptor for input, its end or an error, and for an interrupt.
+fn poll_for_event(fd: BorrowedFd<'_>, deadline: Option<Instant>) -> std::io::Result<bool> {
+    let interrupt = crate::tasks::interrupt_event()?;
+    let mut poll_fds = [
+        PollFd::new(fd, PollFlags::POLLIN),
+        PollFd::new(interrupt, PollFlags::POLLIN),
+    ];
+    loop {
+        let remaining = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+        let timeout = match remaining {
+            // Rounded up: not to poll in vain through the last millisecond.
+            Some(left) => {
+                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+            }
+            None => PollTimeout::NONE,
+        };
+        match poll(&mut poll_fds, timeout) {
+            Ok(_) => {}
+            Err(nix::errno::Errno::EINTR) => {
+                // What the descriptors have is left from the round before.
+                if crate::tasks::is_interrupted() {
+                    return Err(std::io::ErrorKind::Interrupted.into());
+                }
+                continue;
+            }
+            Err(e) => return Err(e.into()),
+        }
+        if crate::tasks::is_interrupted() {
+            return Err(std::io::ErrorKind::Interrupted.into());
+        }
+        let [input, interrupt] = poll_fds
+            .each_ref()
+            .map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        if !input.is_empty() {
+            return Ok(true);
+        }
+        if !interrupt.is_empty() {
+            crate::tasks::clear_interrupt_event();
+        } else if remaining.is_some_and(|left| left.is_zero()) {
+            return Ok(false);
+        }
+    }
+}
+
+/// Bytes that a read would take without waiting; 0 when there is no telling.
+fn bytes_there(fd: BorrowedFd<'_>) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int, which lives across the call.
+    let told = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD as _, &raw mut count) };
+    if told == 0 {
+        usize::try_from(count).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
+/// Whether a file descriptor refers to a regular file.
 fn is_regular_file(fd: BorrowedFd<'_>) -> bool {
     match nix::sys::stat::fstat(fd) {
         Ok(stat) => {
