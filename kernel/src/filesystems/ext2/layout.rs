@@ -76,8 +76,12 @@ pub struct Geometry {
     pub blocks: u32,
     /// Inodes in all.
     pub inodes: u32,
-    /// Blocks kept for the superuser.
+    /// Blocks kept for the superuser, and for:
     pub reserved: u32,
+    /// The user with this id (`s_def_resuid`).
+    pub reserved_uid: u16,
+    /// Members of the group with this id, when it is not 0 (`s_def_resgid`).
+    pub reserved_gid: u16,
     /// Block that the first group starts with.
     pub first_data: u32,
     /// Blocks per group.
@@ -133,6 +137,8 @@ impl Geometry {
             blocks: get32(sb, 4),
             inodes: get32(sb, 0),
             reserved: get32(sb, 8),
+            reserved_uid: get16(sb, 80),
+            reserved_gid: get16(sb, 82),
             first_data: get32(sb, 20),
             blocks_per_group: get32(sb, 32),
             inodes_per_group: get32(sb, 40),

@@ -478,12 +478,11 @@ impl Inode for Ext2Inode {
         let holes = self.holes(pos, end)?;
         let bs = self.core.block_size();
         let volume = &self.node().volume;
-        let free = volume.free().blocks;
         let needed: u64 = holes
             .iter()
             .map(|(from, to)| (to - from).div_ceil(bs))
             .sum();
-        if needed > free.saturating_sub(u64::from(volume.geometry.reserved)) {
+        if !volume.has_room(needed) {
             return Err(Errno::ENOSPC);
         }
         let cache = self.page_cache()?;

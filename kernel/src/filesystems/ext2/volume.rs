@@ -226,17 +226,16 @@ impl Volume {
     }
 
     /// Takes up to `want` blocks that lie in one piece, near `goal` if it can be. Returns
-    /// (first, count). ENOSPC when only the reserve is left.
+    /// (first, count). ENOSPC when none is left but those kept for others.
     pub fn allocate(&self, goal: u32, want: u32) -> Result<(u32, u32)> {
         let geometry = &self.geometry;
+        let want = want.max(1);
         let mut alloc = self.alloc.lock();
-        let spare = alloc
-            .free_blocks
-            .saturating_sub(u64::from(geometry.reserved));
+        let spare = self.spare(alloc.free_blocks, u64::from(want));
         if spare == 0 {
             return Err(Errno::ENOSPC);
         }
-        let want = u64::from(want.max(1)).min(spare) as u32;
+        let want = u64::from(want).min(spare) as u32;
         let goal = if geometry.is_block(goal) {
             goal
         } else {
