@@ -56,6 +56,11 @@ impl DataDisk {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Whether e2fsck finds the filesystem of a disk that no machine uses clean, and what it says.
+    pub fn check(&self) -> (bool, String) {
+        e2fsck(&self.path.to_string_lossy())
+    }
 }
 
 impl Drop for DataDisk {
@@ -94,12 +99,18 @@ pub fn check_root_filesystem(machine: &Machine) -> (bool, String) {
         ],
     );
     let target = format!("{}?offset={}", raw.display(), root_offset(&raw));
+    let found = e2fsck(&target);
+    std::fs::remove_file(&raw).expect("the raw disk is ours");
+    found
+}
+
+/// Whether `e2fsck -fn` finds `target` clean, and what it says.
+fn e2fsck(target: &str) -> (bool, String) {
     let done = Command::new("e2fsck")
-        .args(["-fn", &target])
+        .args(["-fn", target])
         .env("PATH", crate::path_with_sbin())
         .output()
         .expect("e2fsck");
-    std::fs::remove_file(&raw).expect("the raw disk is ours");
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&done.stdout),

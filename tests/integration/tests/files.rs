@@ -85,16 +85,49 @@ fn a_second_disk_mounts_and_unmounts() {
     assert_eq!(m.ok("sha256sum < /mnt/a/noise"), sum);
     m.ok("umount /mnt");
     m.power_off();
-    let check = std::process::Command::new("/usr/sbin/e2fsck")
-        .arg("-fn")
-        .arg(disk.path())
-        .output()
-        .expect("e2fsck");
-    assert!(
-        check.status.success(),
-        "{}",
-        String::from_utf8_lossy(&check.stdout)
+    let (clean, said) = disk.check();
+    assert!(clean, "e2fsck found: {said}");
+}
+
+#[test]
+fn a_full_disk_says_so_and_keeps_what_it_has() {
+    let disk = DataDisk::new(16, &[]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok("adduser -D ada; mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && chmod 777 /mnt");
+    m.ok("seq 1000 > /mnt/kept; seq 300 > /mnt/part; sync");
+    let free = m.ok("df /mnt; df -i /mnt");
+    let full = |m: &mut Machine, command: &str| {
+        let ran = m.run_for(command, 60);
+        assert_ne!(ran.status, 0, "{command}");
+        let said = ran.text.contains("No space left on device");
+        assert!(said, "{command}: {}", ran.text);
+    };
+    // A user gets all but the reserve; that is the superuser's.
+    full(&mut m, "su ada -c 'cat /dev/zero > /mnt/users'");
+    full(&mut m, "su ada -c 'echo more > /mnt/more'");
+    m.ok("seq 10000 > /mnt/roots && sync && seq 10000 | cmp - /mnt/roots");
+    full(&mut m, "cat /dev/zero > /mnt/rest");
+    full(&mut m, "seq 1000 >> /mnt/part");
+    full(&mut m, "mkdir /mnt/folder");
+    // What needs no blocks goes on.
+    m.ok("mv /mnt/kept /mnt/moved && ln -s moved /mnt/link && : > /mnt/empty");
+    m.ok("seq 1000 | dd of=/mnt/moved conv=notrunc && sync");
+    m.ok("seq 1000 | cmp - /mnt/link && { seq 300; seq 1000; } | head -c $(stat -c %s /mnt/part) | cmp - /mnt/part");
+    m.ok("rm /mnt/users /mnt/more /mnt/roots /mnt/rest /mnt/link /mnt/empty");
+    m.ok("mv /mnt/moved /mnt/kept && seq 300 > /mnt/part && sync");
+    assert_eq!(m.ok("df /mnt; df -i /mnt"), free);
+    // Files of no bytes take inodes until there are none.
+    full(
+        &mut m,
+        "mkdir /mnt/many && cd /mnt/many && seq 5000 | xargs touch",
     );
+    full(&mut m, "mkdir /mnt/folder");
+    m.ok("cd / && rm -r /mnt/many && sync");
+    assert_eq!(m.ok("df /mnt; df -i /mnt"), free);
+    m.ok("umount /mnt");
+    m.power_off();
+    let (clean, said) = disk.check();
+    assert!(clean, "e2fsck found: {said}");
 }
 
 /// Cached pages are free memory that is of use meanwhile: no program meets their end.
