@@ -38,9 +38,11 @@ impl FileSystem for DevFs {
     fn is_single(&self) -> bool {
         true
     }
-    fn mount(&self, _source: &MountSource, read_only: bool, _options: &[u8]) -> Result<Mounted> {
+    fn mount(&self, _source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
+        let ops = instance()?;
+        ops.reconfigure(options)?;
         Ok(Mounted {
-            ops: instance()?,
+            ops,
             dev: None,
             read_only,
         })

@@ -85,7 +85,7 @@ pub fn mount(options: &Options<'_>) -> Result<(), NoRoot> {
     let (major, minor) = disk.number;
     let source = MountSource {
         text: name.clone().into_bytes(),
-        device: Some((Dev::new(major, minor), disk.device.clone())),
+        device: Ok((Dev::new(major, minor), disk.device.clone())),
     };
     let flags = if options.read_only {
         MountFlags::RDONLY

@@ -8,6 +8,7 @@ use crate::error::Errno;
 use crate::file::MapTarget;
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::process;
+use crate::vfs::{self, MountFlags};
 use crate::vm::AddressSpace;
 use crate::vm::page_cache::Pattern;
 use crate::vm::space::{
@@ -94,6 +95,12 @@ pub fn mmap(
         }
         if is_shared && !file.writable() {
             area |= VmaFlags::NEVER_WRITE;
+        }
+        if vfs::location(&file).is_some_and(|at| at.mount.flags().contains(MountFlags::NOEXEC)) {
+            if prot.contains(Prot::EXEC) {
+                return Err(Errno::EPERM);
+            }
+            area |= VmaFlags::NEVER_EXEC;
         }
         match file.file.map(&file)? {
             MapTarget::Cache(cache, name) => Backing::File {

@@ -320,8 +320,8 @@ pub trait Inode: Send + Sync + Any {
     }
     /// Bytes were written to the page cache up to `end`: move mtime and ctime, grow the size.
     fn written(&self, _end: u64) {}
-    /// The content was read: move atime by the `relatime` rule (man 8 mount).
-    fn accessed(&self) {}
+    /// The content was read: move atime, by the `relatime` rule (man 8 mount) unless `strict`.
+    fn accessed(&self, _strict: bool) {}
     /// Makes storage for bytes `[pos, end)`, which read as before; those past the file's end
     /// read as zeros. With `grows` the size is set to `end` at once afterwards. Called under
     /// the I/O lock. EOPNOTSUPP, ENOSPC, EFBIG.

@@ -84,7 +84,8 @@ impl InodeFile {
             || (self.cache.is_none() && flags.contains(MountFlags::NODIRATIME))
             || self.path.mount.is_read_only();
         if !skip {
-            self.inode().accessed();
+            self.inode()
+                .accessed(flags.contains(MountFlags::STRICTATIME));
         }
     }
 }

@@ -91,16 +91,16 @@ pub fn sync_all() -> Result<()> {
 }
 
 /// What `source` of a mount call names: the block device behind a node, or just a label.
-pub fn mount_source(caller: &Caller<'_>, text: &[u8]) -> Result<MountSource> {
-    let device = match caller.resolve(&caller.cwd, text, true) {
-        Ok(path) if path.dentry.kind() == crate::abi::S_IFBLK => {
-            let dev = attr(&path)?.rdev;
-            Some((dev, device::block(dev).ok_or(Errno::ENXIO)?))
+pub fn mount_source(caller: &Caller<'_>, text: &[u8]) -> MountSource {
+    let device = caller.resolve(&caller.cwd, text, true).and_then(|path| {
+        if path.dentry.kind() != crate::abi::S_IFBLK {
+            return Err(Errno::ENOTBLK);
         }
-        _ => None,
-    };
-    Ok(MountSource {
+        let dev = attr(&path)?.rdev;
+        Ok((dev, device::block(dev).ok_or(Errno::ENXIO)?))
+    });
+    MountSource {
         text: text.to_vec(),
         device,
-    })
+    }
 }

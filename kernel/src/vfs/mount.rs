@@ -5,7 +5,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 
@@ -34,6 +34,30 @@ bitflags::bitflags! {
         const NOATIME = abi::MS_NOATIME;
         /// Reads of directories never move atime.
         const NODIRATIME = abi::MS_NODIRATIME;
+        /// Reads move atime always, not by the `relatime` rule; never along with `NOATIME`.
+        const STRICTATIME = abi::MS_STRICTATIME;
+    }
+}
+
+impl MountFlags {
+    /// Those that say how access times are kept.
+    const ATIME: MountFlags = Self::NOATIME
+        .union(Self::NODIRATIME)
+        .union(Self::STRICTATIME);
+
+    /// From the bits of a mount call. A remount, of a mount that has `before`, which says nothing
+    /// of access times leaves them as they are.
+    pub fn requested(bits: u32, before: Option<MountFlags>) -> MountFlags {
+        let mut flags = Self::from_bits_truncate(bits);
+        if flags.contains(Self::STRICTATIME) {
+            flags.remove(Self::NOATIME);
+        }
+        match before {
+            Some(before) if bits & (Self::ATIME.bits() | abi::MS_RELATIME) == 0 => {
+                flags | before & Self::ATIME
+            }
+            _ => flags,
+        }
     }
 }
 
@@ -50,6 +74,8 @@ pub struct Mount {
     flags: AtomicU32,
     /// Files open for writing and changes under way.
     writers: AtomicU32,
+    /// Not in the tree: taken out, or never meant to be there. Set under [`CHANGES`].
+    is_loose: AtomicBool,
     /// Where it is mounted; `None` for the root mount and for detached ones.
     place: SpinLock<Option<Path>>,
 }
@@ -139,6 +165,7 @@ impl Mount {
             source: source.to_vec(),
             flags: AtomicU32::new(flags.bits()),
             writers: AtomicU32::new(0),
+            is_loose: AtomicBool::new(false),
             place: SpinLock::new(Rank::Object, None),
         })
     }
@@ -175,6 +202,10 @@ impl Mount {
             return Err(Errno::EROFS);
         }
         Ok(guard)
+    }
+    /// Whether it hangs in the tree; under [`CHANGES`], else it may be gone at once.
+    fn is_in_tree(&self) -> bool {
+        !self.is_loose.load(Ordering::Acquire)
     }
     /// Whether `self` is `other` or lies above it.
     fn is_ancestor_of(self: &Arc<Self>, other: &Arc<Mount>) -> bool {
@@ -244,17 +275,29 @@ pub fn nowhere(fstype: &'static str, ops: Arc<dyn super::SuperBlock>) -> Result<
     );
     sb.activate();
     let root = Dentry::root(sb.clone(), inode);
-    Ok(Mount::make(sb, root, b"none", MountFlags::empty()))
+    let mount = Mount::make(sb, root, b"none", MountFlags::empty());
+    mount.is_loose.store(true, Ordering::Release);
+    Ok(mount)
+}
+
+/// A tree beside the one that everything hangs from.
+#[cfg(test)]
+pub fn other_root(ops: Arc<dyn super::SuperBlock>) -> Arc<Mount> {
+    let mount = nowhere("tmpfs", ops).unwrap();
+    mount.is_loose.store(false, Ordering::Release);
+    mount
 }
 
 /// As [`nowhere`], of a filesystem type that needs no device.
 pub(super) fn unplaced(fstype: &[u8]) -> Result<Arc<Mount>> {
     let source = MountSource {
         text: b"none".to_vec(),
-        device: None,
+        device: Err(Errno::ENOTBLK),
     };
     let (sb, root) = super_block::bring_up(fstype, &source, false, b"")?;
-    Ok(Mount::make(sb, root, &source.text, MountFlags::empty()))
+    let mount = Mount::make(sb, root, &source.text, MountFlags::empty());
+    mount.is_loose.store(true, Ordering::Release);
+    Ok(mount)
 }
 
 /// Mounts a filesystem at `at`. ENOTDIR, EBUSY, what [`super_block::bring_up`] says.
@@ -273,8 +316,12 @@ pub fn mount(
 }
 
 /// Shows the tree at `from` at `at` as well; with `recursive` what is mounted below it too.
+/// EINVAL for what is not in the tree any more.
 pub fn bind(at: Path, from: Path, recursive: bool) -> Result<()> {
     let _change = CHANGES.lock();
+    if !from.mount.is_in_tree() {
+        return Err(Errno::EINVAL);
+    }
     let copy = clone_mount(&from.mount, from.dentry.clone());
     let mut copies = alloc::vec![(from.mount.clone(), copy.clone())];
     let below: Vec<_> = if recursive {
@@ -326,6 +373,9 @@ fn clone_mount(of: &Arc<Mount>, root: Arc<Dentry>) -> Arc<Mount> {
 }
 
 fn attach(at: Path, mount: Arc<Mount>) -> Result<()> {
+    if !at.mount.is_in_tree() {
+        return Err(Errno::EINVAL);
+    }
     if at.dentry.is_dir() != mount.root.is_dir() {
         return Err(Errno::ENOTDIR);
     }
@@ -358,11 +408,11 @@ pub fn move_mount(from: &Path, at: Path) -> Result<()> {
     if !from.is_mount_root() {
         return Err(Errno::EINVAL);
     }
+    if at.dentry.is_dir() != from.dentry.is_dir() || !at.mount.is_in_tree() {
+        return Err(Errno::EINVAL);
+    }
     if from.mount.is_ancestor_of(&at.mount) {
         return Err(Errno::ELOOP);
-    }
-    if at.dentry.is_dir() != from.dentry.is_dir() {
-        return Err(Errno::ENOTDIR);
     }
     let holder = at.dentry.parent();
     let _held = holder.as_ref().map(|d| d.entries.write());
@@ -386,15 +436,25 @@ pub fn move_mount(from: &Path, at: Path) -> Result<()> {
     Ok(())
 }
 
-/// Changes flags: of the mount alone (`bind`), or of the filesystem too. EBUSY while files
-/// are open for writing; EINVAL when `at` is no mount's root.
-pub fn remount(at: &Path, flags: MountFlags, bind: bool) -> Result<()> {
+/// What man 2 mount changes with MS_REMOUNT.
+#[derive(Clone, Copy)]
+pub enum Remount<'a> {
+    /// The mount alone (MS_BIND).
+    Mount,
+    /// The filesystem too, which takes these options over.
+    FileSystem(&'a [u8]),
+}
+
+/// Changes the flags, which are MS_*, and what else `how` says. EBUSY while files are open for
+/// writing; EINVAL when `at` is no mount's root, and for options.
+pub fn remount(at: &Path, bits: u32, how: Remount<'_>) -> Result<()> {
     if !at.is_mount_root() {
         return Err(Errno::EINVAL);
     }
     let _change = CHANGES.lock();
     let mount = &at.mount;
     let before = mount.flags();
+    let flags = MountFlags::requested(bits, Some(before));
     let read_only = flags.contains(MountFlags::RDONLY);
     mount.flags.store(flags.bits(), Ordering::SeqCst);
     let undo = || mount.flags.store(before.bits(), Ordering::SeqCst);
@@ -407,14 +467,19 @@ pub fn remount(at: &Path, flags: MountFlags, bind: bool) -> Result<()> {
         undo();
         return Err(Errno::EBUSY);
     }
-    if bind || read_only == mount.sb.is_read_only() {
+    let Remount::FileSystem(options) = how else {
         return Ok(());
-    }
-    if read_only && sharing.iter().any(busy) {
+    };
+    let changes = read_only != mount.sb.is_read_only();
+    if changes && read_only && sharing.iter().any(busy) {
         undo();
         return Err(Errno::EBUSY);
     }
-    mount.sb.remount(read_only).inspect_err(|_| undo())
+    let mut done = mount.sb.ops.reconfigure(options);
+    if changes && done.is_ok() {
+        done = mount.sb.remount(read_only);
+    }
+    done.inspect_err(|_| undo())
 }
 
 /// Unmounts what is mounted at `at` (man 2 umount2). The caller's `at` is given up. The root
@@ -432,7 +497,7 @@ pub fn umount(at: Path, detach: bool) -> Result<()> {
         if !root().is_ok_and(|r| r.same(&path)) || detach {
             return Err(Errno::EINVAL);
         }
-        return remount(&path, flags, false);
+        return remount(&path, flags.bits(), Remount::FileSystem(b""));
     };
     if !detach {
         // What is still to write gets written before the tree changes.
@@ -457,6 +522,9 @@ pub fn umount(at: Path, detach: bool) -> Result<()> {
         unhook(&mut table, &mount);
         Vec::new()
     };
+    for m in gone.iter().chain([&mount]) {
+        m.is_loose.store(true, Ordering::Release);
+    }
     for m in &gone {
         m.set_place(None);
     }

@@ -128,7 +128,11 @@ impl Caller<'_> {
             });
         }
         if !Arc::ptr_eq(&old.mount, &spot.dir.mount) {
-            return Err(Errno::EXDEV);
+            let writing = spot.dir.begin_write();
+            return match spot.dir.dentry.lookup(&spot.name)? {
+                Some(_) => Err(Errno::EEXIST),
+                None => writing.and(Err(Errno::EXDEV)),
+            };
         }
         self.make(&spot, |dir| {
             if old.dentry.is_dir() {

@@ -269,7 +269,12 @@ pub(super) fn unmounted(sb: u64) {
     }
     for watch in take(None, |w| w.dentry.sb.id == sb) {
         if let Some(owner) = watch.owner.upgrade() {
-            owner.queue(watch.wd, mask::UNMOUNT, 0, b"");
+            let is_dir = if watch.dentry.is_dir() {
+                mask::ISDIR
+            } else {
+                0
+            };
+            owner.queue(watch.wd, mask::UNMOUNT | is_dir, 0, b"");
             owner.queue(watch.wd, mask::IGNORED, 0, b"");
         }
     }

@@ -43,6 +43,11 @@ pub trait SuperBlock: Send + Sync {
     fn remount(&self, _read_only: bool) -> Result<()> {
         Ok(())
     }
+    /// Takes the options of a remount over, all or none. EINVAL for one that is not known or
+    /// cannot be now.
+    fn reconfigure(&self, options: &[u8]) -> Result<()> {
+        no_options(options)
+    }
     /// The last mount is gone: write everything back and leave the device clean.
     fn shut_down(&self) {}
     /// Options beyond the common ones, for /proc/mounts, with a leading comma.
@@ -65,12 +70,20 @@ pub trait FileSystem: Send + Sync {
     fn mount(&self, source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted>;
 }
 
+/// For filesystems without options: EINVAL when there is one.
+pub fn no_options(options: &[u8]) -> Result<()> {
+    if options.iter().any(|&b| b != b',') {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
 /// What a mount call names.
 pub struct MountSource {
     /// As given.
     pub text: Vec<u8>,
-    /// The block device behind it, when it names a block node.
-    pub device: Option<(Dev, Arc<dyn crate::block::BlockDevice>)>,
+    /// The block device behind it, or why there is none: ENOTBLK, or what the walk to it said.
+    pub device: Result<(Dev, Arc<dyn crate::block::BlockDevice>)>,
 }
 
 /// What [`FileSystem::mount`] gives.
@@ -190,8 +203,8 @@ pub fn live() -> Vec<Arc<Super>> {
 }
 
 /// Brings up `fstype` on `source`, or shares the filesystem that the device already carries.
-/// The caller owns one activation. ENODEV for an unknown type, ENOTBLK without a device,
-/// EBUSY when the device is in use with the other read-only state.
+/// The caller owns one activation. ENODEV for an unknown type, what `source` says for a type that
+/// needs a device and gets none, EBUSY when the device is in use with the other read-only state.
 pub fn bring_up(
     fstype: &[u8],
     source: &MountSource,
@@ -203,11 +216,13 @@ pub fn bring_up(
         .iter()
         .find(|t| t.name().as_bytes() == fstype)
         .ok_or(Errno::ENODEV)?;
-    if fs.needs_device() && source.device.is_none() {
-        return Err(Errno::ENOTBLK);
-    }
+    let device = match &source.device {
+        _ if !fs.needs_device() => None,
+        Ok((dev, _)) => Some(dev),
+        Err(e) => return Err(*e),
+    };
     let _one = MOUNTING.lock();
-    if let (true, Some((dev, _))) = (fs.needs_device(), &source.device) {
+    if let Some(dev) = device {
         let found = LIVE.lock().iter().find(|(s, _)| s.dev == *dev).cloned();
         if let Some((sb, root)) = found {
             if sb.fstype != fs.name() || sb.is_read_only() != read_only || !sb.try_activate() {
@@ -225,7 +240,13 @@ pub fn bring_up(
         if let Some((sb, root)) = found
             && sb.try_activate()
         {
-            return Ok((sb, root));
+            return match sb.ops.reconfigure(options) {
+                Ok(()) => Ok((sb, root)),
+                Err(e) => {
+                    sb.deactivate(root);
+                    Err(e)
+                }
+            };
         }
     }
     let mounted = fs.mount(source, read_only, options)?;

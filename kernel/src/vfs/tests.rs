@@ -25,7 +25,7 @@ fn tmpfs() -> Arc<MemSuper> {
 impl World {
     fn new() -> World {
         World {
-            root: mount::nowhere("tmpfs", tmpfs()).unwrap().root_path(),
+            root: mount::other_root(tmpfs()).root_path(),
             cred: Credentials::root(),
         }
     }
@@ -307,7 +307,7 @@ fn mounts_cover_bind_and_detach() {
     let at = |p: &str| w.find(p).unwrap();
     let below = w.ino("m/below").unwrap();
     // A second filesystem on m.
-    let other = mount::nowhere("tmpfs", tmpfs()).unwrap();
+    let other = mount::other_root(tmpfs());
     mount::bind(at("m"), other.root_path(), false).unwrap();
     assert_eq!(err(w.find("m/below")), Errno::ENOENT);
     w.mkdir("m/x").unwrap();
@@ -325,10 +325,13 @@ fn mounts_cover_bind_and_detach() {
     assert_eq!(w.ino("b/.."), w.ino("/"));
     // Read-only through one mount only.
     let f = w.open("b/f", abi::O_WRONLY).unwrap();
-    let ro = MountFlags::RDONLY;
-    assert_eq!(err(mount::remount(&at("b"), ro, true)), Errno::EBUSY);
+    let ro = abi::MS_RDONLY;
+    assert_eq!(
+        err(mount::remount(&at("b"), ro, mount::Remount::Mount)),
+        Errno::EBUSY
+    );
     drop(f);
-    mount::remount(&at("b"), ro, true).unwrap();
+    mount::remount(&at("b"), ro, mount::Remount::Mount).unwrap();
     assert_eq!(err(w.touch("b/g")), Errno::EROFS);
     assert_eq!(err(w.open("b/f", abi::O_RDWR)), Errno::EROFS);
     assert_eq!(err(w.mkdir("b/f")), Errno::EEXIST);

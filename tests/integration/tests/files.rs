@@ -130,6 +130,23 @@ fn a_full_disk_says_so_and_keeps_what_it_has() {
     assert!(clean, "e2fsck found: {said}");
 }
 
+#[test]
+fn mounts_keep_what_they_are_told() {
+    let disk = DataDisk::new(16, &[(&c_program("mounts"), "mounts")]);
+    let mut m = Machine::boot(&Config::default().with_disk(&disk));
+    m.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt");
+    assert_eq!(m.ok("/mnt/mounts"), "all as on Linux\n");
+    // The same by its command.
+    m.ok("mount -t tmpfs -o size=64k,noatime small /mnt");
+    m.ok("mount -o remount,size=128k,nosuid /mnt");
+    let mounts = m.ok("grep small /proc/mounts");
+    assert_eq!(mounts, "small /mnt tmpfs rw,nosuid,noatime,size=128k 0 0\n");
+    m.ok("head -c 100000 /dev/zero > /mnt/f");
+    assert_ne!(m.run("mount -o remount,size=64k /mnt").status, 0);
+    m.ok("umount /mnt && umount /mnt");
+    m.power_off();
+}
+
 /// Cached pages are free memory that is of use meanwhile: no program meets their end.
 #[test]
 fn a_full_page_cache_leaves_room_for_everybody() {

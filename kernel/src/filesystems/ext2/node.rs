@@ -458,10 +458,10 @@ impl Inode for Ext2Inode {
         });
         self.fs.changed();
     }
-    fn accessed(&self) {
+    fn accessed(&self, strict: bool) {
         let f = self.node().fields();
         let now = Timestamp::now();
-        if relatime_due(f.atime, f.mtime, f.ctime, now) {
+        if strict || relatime_due(f.atime, f.mtime, f.ctime, now) {
             self.node().change(|f| f.atime = now);
             self.fs.changed();
         }

@@ -30,16 +30,8 @@ impl FileSystem for Ext2 {
         true
     }
     fn mount(&self, source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
-        for option in options.split(|&b| b == b',').filter(|o| !o.is_empty()) {
-            // What mke2fs and fstab commonly say and what is so anyway.
-            if !matches!(
-                option,
-                b"errors=continue" | b"nouid32" | b"noacl" | b"nouser_xattr"
-            ) {
-                return Err(Errno::EINVAL);
-            }
-        }
-        let (dev, device) = source.device.clone().ok_or(Errno::ENOTBLK)?;
+        check_options(options)?;
+        let (dev, device) = source.device.clone()?;
         let fs = Volumes::open(device, read_only)?;
         let read_only = !fs.volume.is_writable();
         Ok(Mounted {
@@ -47,6 +39,18 @@ impl FileSystem for Ext2 {
             dev: Some(dev),
             read_only,
         })
+    }
+}
+
+/// EINVAL for options other than those that say what is so anyway.
+fn check_options(options: &[u8]) -> Result<()> {
+    // What mke2fs and fstab commonly say.
+    let known: [&[u8]; 4] = [b"errors=continue", b"nouid32", b"noacl", b"nouser_xattr"];
+    let mut given = options.split(|&b| b == b',').filter(|o| !o.is_empty());
+    if given.all(|option| known.contains(&option)) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
     }
 }
 
@@ -326,6 +330,9 @@ impl SuperBlock for Volumes {
         result?;
         self.write_metadata()?;
         self.volume.buffers.disk().flush()
+    }
+    fn reconfigure(&self, options: &[u8]) -> Result<()> {
+        check_options(options)
     }
     fn remount(&self, read_only: bool) -> Result<()> {
         if read_only {

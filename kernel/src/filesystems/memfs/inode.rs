@@ -463,7 +463,7 @@ impl Inode for MemInode {
         let cache = self.page_cache()?;
         let free = |shared: &Shared| {
             let used = shared.pages.load(Ordering::Relaxed);
-            shared.max_pages.saturating_sub(used)
+            shared.limits.max_pages().saturating_sub(used)
         };
         self.recharge();
         for index in pos / PAGE..end.div_ceil(PAGE) {
@@ -513,10 +513,10 @@ impl Inode for MemInode {
         self.recharge();
         self.touch(0);
     }
-    fn accessed(&self) {
+    fn accessed(&self, strict: bool) {
         let now = Timestamp::now();
         let mut meta = self.meta.lock();
-        if relatime_due(meta.atime, meta.mtime, meta.ctime, now) {
+        if strict || relatime_due(meta.atime, meta.mtime, meta.ctime, now) {
             meta.atime = now;
         }
     }

@@ -12,6 +12,7 @@ mod tests;
 
 pub use inode::MemInode;
 pub use options::Options;
+use options::UNLIMITED;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -43,10 +44,24 @@ impl FileSystem for MemFs {
     }
 }
 
+/// What an instance holds at most, or [`UNLIMITED`]. A remount changes it.
+struct Limits {
+    pages: AtomicU64,
+    inodes: AtomicU64,
+}
+
+impl Limits {
+    fn max_pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+    fn max_inodes(&self) -> u64 {
+        self.inodes.load(Ordering::Relaxed)
+    }
+}
+
 /// What all inodes of one instance share.
 struct Shared {
-    max_pages: u64,
-    max_inodes: u64,
+    limits: Limits,
     pages: AtomicU64,
     /// Names: an inode counts once for each it has.
     inodes: AtomicU64,
@@ -59,7 +74,7 @@ impl Shared {
     fn count_name(&self) -> Result<()> {
         self.inodes
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < self.max_inodes).then_some(n + 1)
+                (n < self.limits.max_inodes()).then_some(n + 1)
             })
             .map(drop)
             .map_err(|_| Errno::ENOSPC)
@@ -76,7 +91,7 @@ impl Shared {
         let _ = self
             .pages
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                granted = want.min(self.max_pages.saturating_sub(used));
+                granted = want.min(self.limits.max_pages().saturating_sub(used));
                 Some(used + granted)
             });
         granted
@@ -86,6 +101,8 @@ impl Shared {
 /// A mounted tmpfs.
 pub struct MemSuper {
     shared: Arc<Shared>,
+    /// As mounted, for /proc/mounts; the limits may have changed since.
+    options: Options,
     root: Arc<MemInode>,
 }
 
@@ -93,8 +110,10 @@ impl MemSuper {
     /// An instance with nothing but a root.
     pub fn new(options: &Options) -> Result<Arc<MemSuper>> {
         let shared = Arc::new(Shared {
-            max_pages: options.max_pages,
-            max_inodes: options.max_inodes,
+            limits: Limits {
+                pages: AtomicU64::new(options.max_pages),
+                inodes: AtomicU64::new(options.max_inodes),
+            },
             pages: AtomicU64::new(0),
             inodes: AtomicU64::new(0),
             next_ino: AtomicU64::new(1),
@@ -107,7 +126,19 @@ impl MemSuper {
             rdev: Dev::default(),
         };
         let root = MemInode::make(&shared, &node, None, None)?;
-        Ok(Arc::new(MemSuper { shared, root }))
+        Ok(Arc::new(MemSuper {
+            shared,
+            options: *options,
+            root,
+        }))
+    }
+    /// The options of now.
+    fn options(&self) -> Options {
+        Options {
+            max_pages: self.shared.limits.max_pages(),
+            max_inodes: self.shared.limits.max_inodes(),
+            ..self.options
+        }
     }
     /// The root, for filesystems that fill one of these in themselves.
     pub fn root_inode(&self) -> &Arc<MemInode> {
@@ -121,21 +152,38 @@ impl SuperBlock for MemSuper {
     }
     fn statfs(&self) -> Result<FsStat> {
         let s = &self.shared;
-        let free = s.max_pages.saturating_sub(s.pages.load(Ordering::Relaxed));
+        // Without a limit there are no figures (man 5 tmpfs).
+        let figures = |max: u64, used: &AtomicU64| match max {
+            UNLIMITED => (0, 0),
+            max => (max, max.saturating_sub(used.load(Ordering::Relaxed))),
+        };
+        let (blocks, free) = figures(s.limits.max_pages(), &s.pages);
+        let (files, files_free) = figures(s.limits.max_inodes(), &s.inodes);
         Ok(FsStat {
             magic: abi::TMPFS_MAGIC,
             block_size: PAGE_SIZE as u64,
-            blocks: s.max_pages,
+            blocks,
             free,
             available: free,
-            files: s.max_inodes,
-            files_free: s
-                .max_inodes
-                .saturating_sub(s.inodes.load(Ordering::Relaxed)),
+            files,
+            files_free,
         })
     }
+    fn reconfigure(&self, options: &[u8]) -> Result<()> {
+        let mut wanted = self.options();
+        wanted.change(options, frame::stats().total as u64)?;
+        let s = &self.shared;
+        // Not less than there is. (What is written meanwhile may stay above.)
+        if wanted.max_pages < s.pages.load(Ordering::Relaxed)
+            || wanted.max_inodes < s.inodes.load(Ordering::Relaxed)
+        {
+            return Err(Errno::EINVAL);
+        }
+        s.limits.pages.store(wanted.max_pages, Ordering::Relaxed);
+        s.limits.inodes.store(wanted.max_inodes, Ordering::Relaxed);
+        Ok(())
+    }
     fn show_options(&self) -> Vec<u8> {
-        let kib = self.shared.max_pages * (PAGE_SIZE as u64 / 1024);
-        alloc::format!(",size={kib}k").into_bytes()
+        self.options().show(frame::stats().total as u64)
     }
 }

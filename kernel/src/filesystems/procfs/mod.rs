@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 
 use crate::abi;
 use crate::error::Result;
-use crate::vfs::{FileSystem, FsStat, Inode, MountSource, Mounted, SuperBlock};
+use crate::vfs::{FileSystem, FsStat, Inode, MountSource, Mounted, SuperBlock, super_block};
 
 /// The filesystem type `proc`. Every mount shows the same.
 pub struct ProcFs;
@@ -34,7 +34,8 @@ impl FileSystem for ProcFs {
     fn is_single(&self) -> bool {
         true
     }
-    fn mount(&self, _source: &MountSource, read_only: bool, _options: &[u8]) -> Result<Mounted> {
+    fn mount(&self, _source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
+        super_block::no_options(options)?;
         Ok(Mounted {
             ops: Arc::new(ProcSuper),
             dev: None,

@@ -24,7 +24,7 @@ fn mount_options(m: &Mount) -> String {
             out.push_str(name);
         }
     }
-    if !flags.contains(MountFlags::NOATIME) {
+    if !flags.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
         out.push_str(",relatime");
     }
     out

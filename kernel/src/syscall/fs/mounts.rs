@@ -7,7 +7,8 @@ use crate::abi;
 use crate::error::{Errno, Result};
 use crate::mm::{PAGE_SIZE, UserAddr};
 use crate::syscall::SyscallResult;
-use crate::vfs::{self, MountFlags, mount as tree};
+use crate::vfs::mount::{self as tree, Remount};
+use crate::vfs::{self, MountFlags, MountSource};
 use crate::vm::user::{copy_from_user, read_cstr};
 
 const MNT_FORCE: u32 = 1;
@@ -17,13 +18,6 @@ const UMOUNT_NOFOLLOW: u32 = 8;
 /// Flags that change nothing here: how loud, how access times are kept by default, and
 /// caching hints that the filesystems' own behaviour satisfies.
 const QUIET: u32 = abi::MS_SILENT | abi::MS_RELATIME | abi::MS_LAZYTIME;
-
-fn text_or_empty(at: UserAddr, max: usize) -> Result<Vec<u8>> {
-    if at.0 == 0 {
-        return Ok(Vec::new());
-    }
-    read_cstr(at, max, Errno::EINVAL)
-}
 
 /// The data argument: a text of at most a page, maybe at the end of what is mapped.
 fn options(at: UserAddr) -> Result<Vec<u8>> {
@@ -58,18 +52,28 @@ pub fn mount(
     if !context.cred.is_privileged() {
         return Err(Errno::EPERM);
     }
-    let own = MountFlags::from_bits_truncate(flags);
     let rest = flags & !MountFlags::all().bits() & !QUIET;
+    // The device or directory that the call names, where one is needed.
+    let from = || {
+        if source.0 == 0 {
+            return Err(Errno::EINVAL);
+        }
+        context.resolve(abi::AT_FDCWD, &path_arg(source)?, true)
+    };
     if flags & abi::MS_REMOUNT != 0 {
         only(rest, abi::MS_REMOUNT | abi::MS_BIND)?;
-        tree::remount(&at, own, flags & abi::MS_BIND != 0)?;
+        let options = options(data)?;
+        let how = if flags & abi::MS_BIND != 0 {
+            Remount::Mount
+        } else {
+            Remount::FileSystem(&options)
+        };
+        tree::remount(&at, flags, how)?;
         return Ok(0);
     }
     if flags & abi::MS_BIND != 0 {
         only(rest, abi::MS_BIND | abi::MS_REC)?;
-        let from = path_arg(source)?;
-        let from = context.resolve(abi::AT_FDCWD, &from, true)?;
-        tree::bind(at, from, flags & abi::MS_REC != 0)?;
+        tree::bind(at, from()?, flags & abi::MS_REC != 0)?;
         return Ok(0);
     }
     if flags & abi::MS_PRIVATE != 0 {
@@ -83,16 +87,25 @@ pub fn mount(
     }
     if flags & abi::MS_MOVE != 0 {
         only(rest, abi::MS_MOVE)?;
-        let from = path_arg(source)?;
-        let from = context.resolve(abi::AT_FDCWD, &from, true)?;
-        tree::move_mount(&from, at)?;
+        tree::move_mount(&from()?, at)?;
         return Ok(0);
     }
     only(rest, 0)?;
+    if fstype.0 == 0 {
+        return Err(Errno::EINVAL);
+    }
     let fstype = read_cstr(fstype, 64, Errno::ENODEV)?;
-    let source = text_or_empty(source, vfs::inode::PATH_MAX - 1)?;
-    let source = vfs::mount_source(&context.caller(), &source)?;
+    let source = if source.0 == 0 {
+        MountSource {
+            text: Vec::new(),
+            device: Err(Errno::EINVAL),
+        }
+    } else {
+        let text = read_cstr(source, vfs::inode::PATH_MAX - 1, Errno::EINVAL)?;
+        vfs::mount_source(&context.caller(), &text)
+    };
     let options = options(data)?;
+    let own = MountFlags::requested(flags, None);
     tree::mount(at, &fstype, &source, own, &options)?;
     Ok(0)
 }
@@ -102,10 +115,11 @@ pub fn umount2(target: UserAddr, flags: u32) -> SyscallResult {
     let target = path_arg(target)?;
     let at = {
         let context = Context::new();
+        let at = context.resolve(abi::AT_FDCWD, &target, flags & UMOUNT_NOFOLLOW == 0)?;
         if !context.cred.is_privileged() {
             return Err(Errno::EPERM);
         }
-        context.resolve(abi::AT_FDCWD, &target, flags & UMOUNT_NOFOLLOW == 0)?
+        at
     };
     tree::umount(at, flags & MNT_DETACH != 0)?;
     Ok(0)

@@ -184,7 +184,7 @@ fn statfs_of(path: &Path) -> Result<abi::statfs64> {
     if path.mount.is_read_only() {
         flags |= 1;
     }
-    if !mount.contains(MountFlags::NOATIME) {
+    if !mount.intersects(MountFlags::NOATIME | MountFlags::STRICTATIME) {
         flags |= 4096;
     }
     let fs = path.mount.sb.ops.statfs()?;
