@@ -64,7 +64,16 @@ fn in_directory(shell: &str, before: &str, script: &str) -> String {
 
 #[test]
 fn commands_run_where_their_user_may_not_go() {
-    let oxsh = env!("CARGO_BIN_EXE_oxsh");
+    // Where the user may go: the checkout may be in somebody's home.
+    let bin = std::env::temp_dir().join(format!("oxsh-{}-bin", std::process::id()));
+    std::fs::create_dir_all(&bin).expect("a directory");
+    let oxsh = bin.join("oxsh");
+    std::fs::copy(env!("CARGO_BIN_EXE_oxsh"), &oxsh).expect("a copy");
+    for path in [&bin, &oxsh] {
+        let all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(path, all).expect("ours");
+    }
+    let oxsh = &oxsh.to_string_lossy();
     let script = "id -u >/dev/null && echo ran; cat < /dev/null && (true | cat) && echo read; \
                   ls >/dev/null 2>&1 || echo closed; cd . 2>/dev/null || echo refused; \
                   cd / && /bin/pwd";
@@ -77,6 +86,7 @@ fn commands_run_where_their_user_may_not_go() {
     let script = "id -u >/dev/null && echo ran; cd / && /bin/pwd";
     let printed = in_directory(oxsh, "cd inner; rmdir ../inner", script);
     assert_eq!(printed, "ran\n/\n");
+    std::fs::remove_dir_all(&bin).expect("the directory is ours");
 }
 
 /// Starts `script`, sends `signal` to its process group once it has printed "ready", and returns
@@ -94,8 +104,11 @@ fn signalled_again(
     use std::io::{BufRead as _, Read as _};
     use std::os::unix::process::ExitStatusExt as _;
 
-    let mut shell = Command::new(env!("CARGO_BIN_EXE_oxsh"))
-        .args(["-c", script])
+    // A shell that is started with the signal ignored goes on ignoring it, and whoever runs the
+    // tests in the background may have it ignored.
+    let mut shell = Command::new("env")
+        .arg(format!("--default-signal={}", signal.as_str()))
+        .args([env!("CARGO_BIN_EXE_oxsh"), "-c", script])
         .stdin(std::process::Stdio::piped())
         .stdout(std::process::Stdio::piped())
         .process_group(0)
