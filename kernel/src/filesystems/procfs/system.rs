@@ -285,3 +285,21 @@ pub fn hostname() -> Result<Vec<u8>> {
     name.push(b'\n');
     Ok(name)
 }
+/// Takes a name written to /proc/sys/kernel/hostname. EINVAL when it is too long.
+pub fn set_hostname(text: &[u8]) -> Result<()> {
+    uts::set_hostname(first_line(text))
+}
+/// /proc/sys/kernel/domainname.
+pub fn domainname() -> Result<Vec<u8>> {
+    let mut name = uts::domainname();
+    name.push(b'\n');
+    Ok(name)
+}
+/// Takes a name written to /proc/sys/kernel/domainname. EINVAL when it is too long.
+pub fn set_domainname(text: &[u8]) -> Result<()> {
+    uts::set_domainname(first_line(text))
+}
+
+fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|&b| b == b'\n' || b == 0).next().unwrap_or(&[])
+}

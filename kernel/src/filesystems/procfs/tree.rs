@@ -18,6 +18,7 @@ use crate::file::{DirSink, File};
 use crate::net::{dhcp, filter};
 use crate::process;
 use crate::time::{self, NS_PER_SEC};
+use crate::uts;
 use crate::vfs::inode::dt;
 use crate::vfs::{Attr, Inode, Path, Perm, SetAttr, Timestamp};
 
@@ -125,9 +126,24 @@ static SYS_FS: &[Item] = &[
     file("file-max", system::file_max),
     file("nr_open", system::nr_open),
 ];
+/// Bytes that are taken of a name and its newline.
+const MAX_NAME_TEXT: usize = uts::NAME_MAX + 1;
 static SYS_KERNEL: &[Item] = &[
     file("cap_last_cap", system::cap_last_cap),
-    file("hostname", system::hostname),
+    control(
+        "domainname",
+        system::domainname,
+        system::set_domainname,
+        MAX_NAME_TEXT,
+        0o644,
+    ),
+    control(
+        "hostname",
+        system::hostname,
+        system::set_hostname,
+        MAX_NAME_TEXT,
+        0o644,
+    ),
     file("ngroups_max", system::ngroups_max),
     file("osrelease", system::osrelease),
     file("ostype", system::ostype),
