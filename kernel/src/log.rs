@@ -145,6 +145,11 @@ impl Write for Line {
 
 /// Adds a record. Use the macros (`info!`, `warn!`...) instead.
 pub fn record(level: Level, args: fmt::Arguments<'_>) {
+    record_as(level as u32, args);
+}
+
+/// Adds a record with a priority of syslog(3): a level, and a facility that is not the kernel's.
+pub fn record_as(priority: u32, args: fmt::Arguments<'_>) {
     let clock = CLOCK.load(Ordering::Acquire);
     let us = if clock.is_null() {
         0
@@ -160,7 +165,7 @@ pub fn record(level: Level, args: fmt::Arguments<'_>) {
     let _ = write!(
         line,
         "<{}>[{:5}.{:06}] {}",
-        level as u8,
+        priority,
         us / 1_000_000,
         us % 1_000_000,
         args
@@ -176,11 +181,12 @@ pub fn record(level: Level, args: fmt::Arguments<'_>) {
         }
     });
     NEWS.store(true, Ordering::Release);
-    if level as u8 > CONSOLE_LEVEL.load(Ordering::Relaxed) {
+    if priority & 7 > u32::from(CONSOLE_LEVEL.load(Ordering::Relaxed)) {
         return;
     }
     // The "<n>" prefix is for readers of the ring only.
-    let Ok(text) = core::str::from_utf8(&text[3..]) else {
+    let shown = core::str::from_utf8(text).ok();
+    let Some((_, text)) = shown.and_then(|text| text.split_once('>')) else {
         return;
     };
     for sink in [&SINK, &SCREEN] {

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::OpenFile;
@@ -39,7 +40,23 @@ pub struct PollTable {
     waker: Arc<dyn Wake>,
     wanted: PollEvents,
     side: Side,
-    queues: Vec<Arc<WaitQueue>>,
+    queues: Vec<Watched>,
+}
+
+/// A queue that is watched, for as long as it takes.
+enum Watched {
+    Shared(Arc<WaitQueue>),
+    Static(&'static WaitQueue),
+}
+
+impl Deref for Watched {
+    type Target = WaitQueue;
+    fn deref(&self) -> &WaitQueue {
+        match self {
+            Self::Shared(queue) => queue,
+            Self::Static(queue) => queue,
+        }
+    }
 }
 
 /// Which of a file's queues are watched.
@@ -79,25 +96,31 @@ impl PollTable {
     /// state, so that no change is lost.
     pub fn register(&mut self, queue: &Arc<WaitQueue>) {
         if self.side != Side::Room {
-            self.watch(queue);
+            self.watch(Watched::Shared(queue.clone()));
+        }
+    }
+    /// As [`PollTable::register`], for a queue that is always there.
+    pub fn register_static(&mut self, queue: &'static WaitQueue) {
+        if self.side != Side::Room {
+            self.watch(Watched::Static(queue));
         }
     }
     /// As [`PollTable::register`], for a queue that is woken when there is room to write. Who
     /// only waits to read is not bothered by it: the file wakes readers of hang-ups and errors.
     pub fn register_writers(&mut self, queue: &Arc<WaitQueue>) {
         if wants_room(self.wanted) {
-            self.watch(queue);
+            self.watch(Watched::Shared(queue.clone()));
         }
     }
     /// As [`PollTable::register_writers`], for a queue that alone hears of hang-ups and errors.
     pub fn register_writing_end(&mut self, queue: &Arc<WaitQueue>) {
         if self.side != Side::Input {
-            self.watch(queue);
+            self.watch(Watched::Shared(queue.clone()));
         }
     }
-    fn watch(&mut self, queue: &Arc<WaitQueue>) {
+    fn watch(&mut self, queue: Watched) {
         queue.observe(self.key(), self.waker.clone());
-        self.queues.push(queue.clone());
+        self.queues.push(queue);
     }
     /// Whether the registrations serve a wait for `wanted` as well.
     pub fn watches(&self, wanted: PollEvents) -> bool {

@@ -1,22 +1,20 @@
 //! devtmpfs: a tmpfs that the kernel fills with device nodes, and the memory devices
-//! (man 4 null, full, random, kmsg).
+//! (man 4 null, full, random).
 //!
 //! Nodes come from `vfs::device`; terminals and drivers register theirs there. Programs may
 //! add names of their own.
 
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::any::Any;
 
+use super::kmsg::Kmsg;
 use super::memfs::{MemInode, MemSuper, Options};
 use crate::abi;
 use crate::block;
 use crate::error::{Errno, Result};
-use crate::file::{File, MapTarget, OpenFile, PollEvents, PollTable};
-use crate::log::{self, Level};
+use crate::file::{File, MapTarget, OpenFile};
 use crate::mm::frame;
-use crate::sched::Mutex;
 use crate::security::random;
 use crate::sync::{Rank, SpinLock};
 use crate::vfs::device::{self, Node};
@@ -155,12 +153,7 @@ pub fn init() {
         });
         device::add_node(name, abi::S_IFCHR | mode, Dev::new(MEM, minor));
     }
-    device::register_char(MEM, 11, 1, |dev, _| {
-        Ok(Arc::new(Kmsg {
-            dev,
-            next: Mutex::new(0),
-        }))
-    });
+    device::register_char(MEM, 11, 1, |dev, _| Ok(Arc::new(Kmsg::new(dev))));
     device::add_node("kmsg", abi::S_IFCHR | 0o640, Dev::new(MEM, 11));
     device::register_char(5, 0, 1, |_, _| crate::tty::open_controlling());
     device::add_node("tty", abi::S_IFCHR | 0o666, Dev::new(5, 0));
@@ -180,7 +173,7 @@ struct Memory {
     dev: Dev,
 }
 
-fn device_stat(dev: Dev) -> abi::stat {
+pub(super) fn device_stat(dev: Dev) -> abi::stat {
     let attr = Attr {
         ino: dev.encode(),
         mode: abi::S_IFCHR | 0o666,
@@ -268,119 +261,5 @@ impl File for Memory {
             (Kind::Random, _) => "/dev/urandom",
         };
         name.into()
-    }
-}
-
-/// /dev/kmsg: the kernel's log by records, from the oldest on.
-struct Kmsg {
-    dev: Dev,
-    /// Position in the log's stream.
-    next: Mutex<u64>,
-}
-
-/// The next record of the ring from stream position `from` on: its position, its text as
-/// /dev/kmsg gives it, and the position after it.
-fn next_record(from: u64, ring: &[u8], start: u64) -> Option<(Vec<u8>, u64)> {
-    let mut at = start;
-    let mut rest = ring;
-    if start > from {
-        // Older records were overwritten; the first line may be the end of one.
-        let skip = rest.iter().position(|&b| b == b'\n')? + 1;
-        rest = &rest[skip..];
-        at += skip as u64;
-    }
-    let len = rest.iter().position(|&b| b == b'\n')?;
-    let line = &rest[..len];
-    let text = core::str::from_utf8(line).unwrap_or("");
-    // `<level>[seconds.micros] text`
-    let parsed = text.strip_prefix('<').and_then(|t| {
-        let (level, t) = t.split_once(">[")?;
-        let (time, text) = t.split_once("] ")?;
-        let (sec, us) = time.trim_start().split_once('.')?;
-        let us = sec.parse::<u64>().ok()? * 1_000_000 + us.parse::<u64>().ok()?;
-        Some(alloc::format!("{level},{at},{us},-;{text}\n"))
-    });
-    let out = match parsed {
-        Some(record) => record.into_bytes(),
-        None => alloc::format!("6,{at},0,c;{text}\n").into_bytes(),
-    };
-    Some((out, at + len as u64 + 1))
-}
-
-impl File for Kmsg {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-    fn read(&self, _of: &OpenFile, dst: &mut IoDest<'_>) -> Result<usize> {
-        let mut next = self.next.lock();
-        let mut ring = vec![0; 2048];
-        let (start, n) = log::read_from(*next, &mut ring);
-        let Some((record, after)) = next_record(*next, &ring[..n], start) else {
-            // The log wakes nobody: a reader comes back for more.
-            return Err(Errno::EAGAIN);
-        };
-        if dst.remaining() < record.len() {
-            return Err(Errno::EINVAL);
-        }
-        let n = dst.put(&record)?;
-        *next = after;
-        Ok(n)
-    }
-    fn write(&self, _of: &OpenFile, src: &mut IoSource<'_>) -> Result<usize> {
-        const LINE: usize = 976;
-        let total = src.remaining();
-        if total > LINE {
-            return Err(Errno::EINVAL);
-        }
-        let mut line = vec![0; total];
-        let n = src.get(&mut line)?;
-        let text = core::str::from_utf8(&line[..n]).map_err(|_| Errno::EINVAL)?;
-        let text = match text.strip_prefix('<').and_then(|t| t.split_once('>')) {
-            Some((level, rest)) if level.bytes().all(|b| b.is_ascii_digit()) => rest,
-            _ => text,
-        };
-        log::record(Level::Info, format_args!("{}", text.trim_end_matches('\n')));
-        Ok(n)
-    }
-    fn seek(&self, _of: &OpenFile, _pos: u64, offset: i64, whence: u32) -> Result<u64> {
-        if offset != 0 {
-            return Err(Errno::ESPIPE);
-        }
-        *self.next.lock() = match whence {
-            abi::SEEK_SET | abi::SEEK_DATA => 0,
-            abi::SEEK_END => log::head(),
-            _ => return Err(Errno::EINVAL),
-        };
-        Ok(0)
-    }
-    fn poll(&self, _of: &OpenFile, _table: Option<&mut PollTable>) -> PollEvents {
-        if *self.next.lock() < log::head() {
-            PollEvents::IN | PollEvents::RDNORM | PollEvents::OUT
-        } else {
-            PollEvents::OUT
-        }
-    }
-    fn stat(&self) -> Result<abi::stat> {
-        Ok(device_stat(self.dev))
-    }
-    fn describe(&self) -> Vec<u8> {
-        b"/dev/kmsg".to_vec()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_cut_from_the_ring() {
-        let ring = b"<6>[    1.000002] hello\n<4>[   12.500000] two\n<6>[";
-        let (first, after) = next_record(0, ring, 0).unwrap();
-        assert_eq!(first, b"6,0,1000002,-;hello\n");
-        let (second, after2) = next_record(after, &ring[after as usize..], after).unwrap();
-        assert_eq!(second, b"4,24,12500000,-;two\n");
-        assert!(next_record(after2, &ring[after2 as usize..], after2).is_none());
-        let (late, _) = next_record(0, &ring[3..], 3).unwrap();
-        assert_eq!(late, second);
     }
 }

@@ -3,6 +3,7 @@
 pub mod devfs;
 pub mod devpts;
 pub mod ext2;
+mod kmsg;
 pub mod memfs;
 pub mod procfs;
 

@@ -208,11 +208,6 @@ fn follow(view: &View, only_new: bool) -> std::io::Result<()> {
             // Overtaken: the next read gives the oldest that is still there.
             Err(error) if error.raw_os_error() == Some(nix::libc::EPIPE) => continue,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            // A kernel whose log does not let readers wait.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                std::thread::sleep(std::time::Duration::from_millis(200));
-                continue;
-            }
             Err(error) => return Err(error),
         };
         let text = String::from_utf8_lossy(&record[..count]);
