@@ -60,3 +60,8 @@ fn unix_sockets_are_those_of_linux() {
         );
     }
 }
+
+#[test]
+fn sockets_that_nobody_can_receive_are_collected() {
+    same_as_on_linux("sockcycles", &[]).power_off();
+}

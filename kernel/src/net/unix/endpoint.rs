@@ -11,6 +11,7 @@ use super::Kind;
 use super::address::{self, Name, Registration};
 use super::inbox::{Inbox, Sender};
 use crate::error::{Errno, Result};
+use crate::file::OpenFile;
 use crate::sched::{Mutex, WaitQueue};
 use crate::sync::{Rank, SpinLock};
 
@@ -149,6 +150,29 @@ impl Endpoint {
     pub(super) fn reset(&self) {
         self.error
             .store(i32::from(Errno::ECONNRESET.code()), SeqCst);
+    }
+
+    /// Gives each file on its way in its inbox, and in those of connections that nobody accepted
+    /// yet, to `see`.
+    pub(super) fn each_sent(&self, see: &mut dyn FnMut(&Arc<OpenFile>)) {
+        self.inbox.each_sent(see);
+        for end in self.pending() {
+            end.inbox.each_sent(see);
+        }
+    }
+    /// Throws away what was sent to it and nobody can read: messages, and connections.
+    pub(super) fn discard(&self) {
+        self.inbox.clear();
+        for end in self.pending() {
+            end.inbox.clear();
+        }
+    }
+    /// Ends of connections that nobody accepted yet.
+    fn pending(&self) -> Vec<Arc<Endpoint>> {
+        match &*self.link.lock() {
+            Link::Listening { pending, .. } => pending.iter().cloned().collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Its file is gone, or nobody will ever accept it.

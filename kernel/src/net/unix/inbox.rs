@@ -111,6 +111,12 @@ impl Inbox {
         self.used.store(0, SeqCst);
         !gone.is_empty()
     }
+    /// Gives each file in its messages to `see`, under its lock.
+    pub fn each_sent(&self, see: &mut dyn FnMut(&Arc<OpenFile>)) {
+        let messages = self.messages.lock();
+        let passed = messages.iter().filter_map(|m| m.files.as_ref());
+        passed.flat_map(Passed::files).for_each(see);
+    }
     /// Unread bytes: of the next message, or of all of a stream's (FIONREAD).
     pub fn nr_readable(&self, kind: Kind) -> usize {
         let messages = self.messages.lock();

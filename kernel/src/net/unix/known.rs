@@ -53,6 +53,16 @@ pub(super) fn remove(socket: &UnixSocket) {
     drop(gone);
 }
 
+/// Gives each socket to `see`, in the order of their inodes, as long as it says to go on. `None`:
+/// it did not.
+pub(super) fn each(mut see: impl FnMut(Arc<UnixSocket>) -> Option<()>) -> Option<()> {
+    let all: Vec<Weak<UnixSocket>> = KNOWN.lock().values().cloned().collect();
+    all.iter()
+        .filter_map(Weak::upgrade)
+        .try_for_each(|s| see(s).ok_or(()))
+        .ok()
+}
+
 /// All sockets there are, in the order in which they were made.
 pub fn rows() -> Vec<Row> {
     let all: Vec<Weak<UnixSocket>> = KNOWN.lock().values().cloned().collect();

@@ -15,6 +15,7 @@ mod address;
 mod callers;
 mod endpoint;
 mod file;
+mod garbage;
 mod inbox;
 pub mod known;
 mod options;
@@ -80,11 +81,13 @@ pub fn create(kind: u32, protocol: u32) -> Result<Arc<UnixSocket>> {
         5 => Kind::Seqpacket,
         _ => return Err(Errno::ESOCKTNOSUPPORT),
     };
+    garbage::tidy();
     Ok(UnixSocket::of(Endpoint::new(kind)))
 }
 
 /// man 2 socketpair: two connected ends. `credentials` are those of the caller.
 pub fn pair(kind: Kind, credentials: Sender) -> (Arc<UnixSocket>, Arc<UnixSocket>) {
+    garbage::tidy();
     let (a, b) = (Endpoint::new(kind), Endpoint::new(kind));
     a.set_link(Link::Peer(b.clone()));
     b.set_link(Link::Peer(a.clone()));

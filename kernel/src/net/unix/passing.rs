@@ -1,14 +1,14 @@
 //! Open files on their way between processes (man 7 unix, SCM_RIGHTS).
 //!
-//! A socket may be sent through itself, and then nobody can ever receive it: such loops are
-//! not searched for. What they can hold is bounded: a user has at most as many files in
-//! flight as the sender may have descriptors (RLIMIT_NOFILE), as on Linux.
+//! A user has at most as many in flight as the sender may have descriptors (RLIMIT_NOFILE).
+//! Sockets that were sent through themselves and that nobody can receive are for [`garbage`].
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
+use super::garbage;
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
 use crate::security::cred::Uid;
@@ -22,9 +22,16 @@ static IN_FLIGHT: SpinLock<BTreeMap<Uid, u64>> = SpinLock::new(Rank::Object, BTr
 static LEFT: SpinLock<VecDeque<Arc<OpenFile>>> = SpinLock::new(Rank::Object, VecDeque::new());
 static CLOSING: AtomicBool = AtomicBool::new(false);
 
+/// Files that `user` has in flight.
+pub(super) fn nr_in_flight(user: Uid) -> u64 {
+    IN_FLIGHT.lock().get(&user).copied().unwrap_or(0)
+}
+
 /// Files of one message, counted as in flight until taken out or dropped.
 pub struct Passed {
     files: Vec<Arc<OpenFile>>,
+    /// How many of them are unix sockets.
+    sockets: usize,
     user: Uid,
 }
 
@@ -43,19 +50,33 @@ impl Passed {
         }
         *count += files.len() as u64;
         drop(users);
-        Ok(Some(Passed { files, user }))
+        let sockets = garbage::count(&files);
+        garbage::launched(sockets);
+        Ok(Some(Passed {
+            files,
+            sockets,
+            user,
+        }))
     }
     /// The files, for a receiver that leaves the message (MSG_PEEK).
+    /// Under the inbox's lock.
     pub fn peek(&self) -> Vec<Arc<OpenFile>> {
+        garbage::moved(self.sockets);
         self.files.clone()
     }
-    /// The files, which arrived.
+    /// The files, which arrived. Under the inbox's lock.
     pub fn take(mut self) -> Vec<Arc<OpenFile>> {
+        garbage::moved(self.sockets);
         let files = core::mem::take(&mut self.files);
         self.landed(files.len());
         files
     }
+    /// The files, which stay on their way.
+    pub fn files(&self) -> &[Arc<OpenFile>] {
+        &self.files
+    }
     fn landed(&self, n: usize) {
+        garbage::landed(self.sockets);
         let mut users = IN_FLIGHT.lock();
         if let Some(count) = users.get_mut(&self.user) {
             *count = count.saturating_sub(n as u64);
@@ -70,6 +91,7 @@ impl Drop for Passed {
     fn drop(&mut self) {
         let files = core::mem::take(&mut self.files);
         if !files.is_empty() {
+            garbage::moved(self.sockets);
             self.landed(files.len());
             LEFT.lock().extend(files);
             close_left();

@@ -207,11 +207,7 @@ fn files_come_with_their_bytes_and_a_long_chain_closes() {
         files: alloc::vec![of.0.clone()],
         ..Outgoing::default()
     };
-    let ends = || {
-        let (a, b) = pair(Kind::Stream, (1, 0, 0));
-        (Open::of(a), Open::of(b))
-    };
-    let (a, b) = ends();
+    let (a, b) = ends(Kind::Stream);
     let event = Open(OpenFile::new(EventFd::new(0, false), 0));
     a.send(b"plain").unwrap();
     a.send_with(b"with", files(&event)).unwrap();
@@ -221,21 +217,109 @@ fn files_come_with_their_bytes_and_a_long_chain_closes() {
     assert!(Arc::ptr_eq(&received.files[0], &event.0));
     assert_eq!(b.text().unwrap(), b"after");
     // Each pair holds the one before it.
-    let mut held = ends();
+    let mut held = ends(Kind::Stream);
     for _ in 0..20_000 {
-        let next = ends();
+        let next = ends(Kind::Stream);
         next.0.send_with(b"x", files(&held.1)).unwrap();
         held = next;
     }
     drop(held);
 }
 
+fn ends(kind: Kind) -> (Open, Open) {
+    let (a, b) = pair(kind, (1, 0, 0));
+    (Open::of(a), Open::of(b))
+}
+
+fn carry(from: &Open, what: &Open) {
+    let with = Outgoing {
+        files: alloc::vec![what.0.clone()],
+        ..Outgoing::default()
+    };
+    from.send_with(b"x", with).unwrap();
+}
+
+/// Whether `gone` goes, soon: a search is void while other tests send sockets.
+fn is_collected(gone: &alloc::sync::Weak<OpenFile>) -> bool {
+    (0..1000).any(|_| {
+        garbage::collect();
+        std::thread::sleep(core::time::Duration::from_millis(1));
+        gone.strong_count() == 0
+    })
+}
+
+#[test]
+fn sockets_that_nobody_can_receive_go() {
+    // In its own inbox; with a file that goes along.
+    let (a, b) = ends(Kind::Stream);
+    let event = Open(OpenFile::new(EventFd::new(0, false), 0));
+    carry(&b, &event);
+    carry(&b, &a);
+    let gone = Arc::downgrade(&a.0);
+    let along = Arc::downgrade(&event.0);
+    drop((a, b, event));
+    assert!(is_collected(&gone) && along.strong_count() == 0);
+    // In each other's, and in that of a connection that nobody accepted.
+    let listener = Open::new(Kind::Stream);
+    let at = name("garbage");
+    listener.socket().bind(&at).unwrap();
+    listener.socket().listen(1).unwrap();
+    let client = Open::new(Kind::Stream);
+    client.connect(&at).unwrap();
+    let (a, b) = ends(Kind::Datagram);
+    carry(&client, &a);
+    carry(&b, &listener);
+    let gone = Arc::downgrade(&listener.0);
+    // `a`'s inbox has the listener, a connection to which has `a` in its inbox.
+    drop((b, client));
+    let still = Arc::downgrade(&a.0);
+    drop(a);
+    garbage::collect();
+    // The listener is open, so all of it can be received.
+    assert_eq!(still.strong_count(), 1);
+    drop(listener);
+    assert!(is_collected(&gone) && still.strong_count() == 0);
+}
+
+#[test]
+fn a_search_takes_nothing_that_can_be_received() {
+    let stop = core::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    garbage::collect();
+                }
+            });
+        }
+        let movers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    // Each goes through the other in turn, so that a search that does not see them
+                    // move sees each in the other.
+                    let (mut a, to_a) = ends(Kind::Datagram);
+                    // Time for a search, between its looks at the two.
+                    let _between: Vec<_> = (0..100).map(|_| Open::new(Kind::Datagram)).collect();
+                    let (mut b, to_b) = ends(Kind::Datagram);
+                    for _ in 0..60_000 {
+                        carry(&to_a, &b);
+                        drop(b);
+                        b = Open(a.receive().unwrap().1.files.remove(0));
+                        carry(&to_b, &a);
+                        drop(a);
+                        a = Open(b.receive().unwrap().1.files.remove(0));
+                    }
+                })
+            })
+            .collect();
+        let all_well = movers.into_iter().all(|m| m.join().is_ok());
+        stop.store(true, SeqCst);
+        assert!(all_well);
+    });
+}
+
 #[test]
 fn a_stream_goes_on_where_memory_has_only_pages() {
-    let ends = |kind| {
-        let (a, b) = pair(kind, (1, 0, 0));
-        (Open::of(a), Open::of(b))
-    };
     let (a, b) = ends(Kind::Stream);
     let data: Vec<u8> = (0..90_000u32).map(|i| (i >> 3) as u8).collect();
     let (mut sent, mut got) = (0, 0);

@@ -8,8 +8,9 @@ use core::sync::atomic::Ordering::SeqCst;
 use super::address::{self, Name, Registration};
 use super::callers::{connector, identity};
 use super::endpoint::{CLOSED, Endpoint, Link, SHUT_READ, SHUT_WRITE};
+use super::garbage;
 use super::inbox::{Message, Sender};
-use super::passing::Passed;
+use super::passing::{self, Passed};
 use super::{Kind, UnixSocket};
 use crate::error::{Errno, Result};
 use crate::file::OpenFile;
@@ -43,7 +44,12 @@ pub(super) fn launch(files: Vec<Arc<OpenFile>>) -> Result<Option<Passed>> {
         Some(me) => {
             let cred = &me.cred;
             let any = cred.capable(CAP_SYS_RESOURCE) || cred.capable(CAP_SYS_ADMIN);
-            Passed::new(files, cred.uid, (!any).then_some(me.max_files))
+            let limit = (!any).then_some(me.max_files);
+            if limit.is_some_and(|most| passing::nr_in_flight(cred.uid) > most) {
+                // They may be such that nobody can receive.
+                garbage::collect();
+            }
+            Passed::new(files, cred.uid, limit)
         }
         None => Passed::new(files, 0, None),
     }
