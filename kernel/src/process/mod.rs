@@ -99,12 +99,14 @@ fn kill_for_memory() -> bool {
     let Some(victim) = info::oom_victim(total) else {
         return false;
     };
-    warn!(
-        "out of memory: process {} ({}) is killed",
-        victim.pid,
-        alloc::string::String::from_utf8_lossy(&victim.comm())
-    );
-    signal::kill_process(&victim, crate::abi::SIGKILL);
+    // One that is ending already has its memory still, and is waited for.
+    if signal::kill_process(&victim, crate::abi::SIGKILL) {
+        warn!(
+            "out of memory: process {} ({}) is killed",
+            victim.pid,
+            alloc::string::String::from_utf8_lossy(&victim.comm())
+        );
+    }
     try_current().is_none_or(|task| task.pid() != victim.pid)
 }
 

@@ -204,11 +204,14 @@ pub(super) fn start_group_exit(ps: &mut ProcSig, status: ExitStatus) {
 }
 
 /// Kills a process for good, the first process included (out of memory, a broken frame).
-pub fn kill_process(process: &Process, sig: u32) {
+/// False when it is ending already.
+pub fn kill_process(process: &Process, sig: u32) -> bool {
     let mut ps = process.sig.lock();
-    if ps.group_exit.is_none() && !ps.threads.is_empty() {
+    let lives = ps.group_exit.is_none() && !ps.threads.is_empty();
+    if lives {
         start_group_exit(&mut ps, ExitStatus::killed(sig));
     }
+    lives
 }
 
 /// Whether the thread would not notice `sig` now.

@@ -102,7 +102,9 @@ fn memory_pressure_loses_nothing_and_kills_the_right_one() {
         .map(|l| format!("{l}\n"))
         .collect();
     assert_eq!((said.as_str(), done.status), (want, 0));
-    assert_eq!(m.ok("echo alive"), "alive\n");
+    // Each victim is told once.
+    let victims = m.ok("dmesg | grep -c 'out of memory: process'");
+    assert_eq!(victims, "3\n");
 }
 
 #[test]
