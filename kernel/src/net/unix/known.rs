@@ -54,13 +54,21 @@ pub(super) fn remove(socket: &UnixSocket) {
 }
 
 /// Gives each socket to `see`, in the order of their inodes, as long as it says to go on. `None`:
-/// it did not.
+/// it did not, or there is no memory for the list.
 pub(super) fn each(mut see: impl FnMut(Arc<UnixSocket>) -> Option<()>) -> Option<()> {
-    let all: Vec<Weak<UnixSocket>> = KNOWN.lock().values().cloned().collect();
-    all.iter()
-        .filter_map(Weak::upgrade)
-        .try_for_each(|s| see(s).ok_or(()))
-        .ok()
+    let mut all: Vec<Weak<UnixSocket>> = Vec::new();
+    loop {
+        let count = KNOWN.lock().len();
+        all.try_reserve_exact(count).ok()?;
+        let known = KNOWN.lock();
+        // More may have come in between.
+        if known.len() <= all.capacity() {
+            all.extend(known.values().cloned());
+            break;
+        }
+    }
+    let mut sockets = all.iter().filter_map(Weak::upgrade);
+    sockets.try_for_each(|s| see(s).ok_or(())).ok()
 }
 
 /// All sockets there are, in the order in which they were made.
