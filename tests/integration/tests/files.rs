@@ -147,6 +147,40 @@ fn mounts_keep_what_they_are_told() {
     m.power_off();
 }
 
+/// What a disk cannot keep is told: to who asks, and in the log, with the place.
+#[test]
+fn a_failing_disk_says_so() {
+    let disk = DataDisk::new(16, &[]);
+    let mut config = Config::default();
+    // Writes to one sector and reads of another fail.
+    let bad = format!(
+        r#"{{"driver": "blkdebug", "node-name": "bad",
+             "image": {{"driver": "file", "filename": "{}"}},
+             "inject-error": [{{"event": "none", "iotype": "write", "sector": 20000}},
+                              {{"event": "none", "iotype": "read", "sector": 24000}}]}}"#,
+        disk.path().display()
+    );
+    config.extra = ["-blockdev", &bad, "-device", "virtio-blk-pci,drive=bad"]
+        .map(String::from)
+        .to_vec();
+    let mut m = Machine::boot(&config);
+    let said = m.run("dd if=/dev/zero of=/dev/vdb bs=4096 seek=2500 count=1 conv=notrunc,fsync");
+    assert_ne!(said.status, 0);
+    assert!(said.text.contains("I/O error"), "{}", said.text);
+    let said = m.run("dd if=/dev/vdb of=/dev/null bs=4096 skip=3000 count=1");
+    assert_ne!(said.status, 0);
+    assert!(said.text.contains("I/O error"), "{}", said.text);
+    let log = m.ok("dmesg | grep 'vdb: '");
+    assert!(
+        log.contains("Write of 4096 bytes at sector 20000 failed"),
+        "{log}"
+    );
+    assert!(log.contains("at sector 24000 failed"), "{log}");
+    // The rest of it is as good as ever.
+    m.ok("mkdir -p /mnt && mount -t ext2 /dev/vdb /mnt && seq 1000 > /mnt/f && umount /mnt");
+    m.power_off();
+}
+
 /// Cached pages are free memory that is of use meanwhile: no program meets their end.
 #[test]
 fn a_full_page_cache_leaves_room_for_everybody() {

@@ -10,7 +10,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::queue::{Access, Piece, Queue};
 use super::transport::{Notifier, SetupError, Transport, handler, next_cpu};
@@ -21,6 +21,7 @@ use crate::mm::frame::ContiguousFrames;
 use crate::mm::{PAGE_SIZE, PhysAddr};
 use crate::sched::WaitQueue;
 use crate::sync::{IrqLock, Rank};
+use crate::time::now_ns;
 
 /// Feature bits (5.2.3).
 mod feature {
@@ -85,6 +86,39 @@ pub struct VirtioBlk {
     state: IrqLock<State>,
     /// Woken when descriptors come free.
     room: WaitQueue,
+    failures: Failures,
+}
+
+/// Requests that failed: the log is told of some, so that a bad disk does not fill it.
+#[derive(Default)]
+struct Failures {
+    /// When the present period began, in ns.
+    since: AtomicU64,
+    /// Those since then.
+    count: AtomicU32,
+}
+
+impl Failures {
+    /// In a period, in ns, the log is told of so many.
+    const PERIOD: u64 = 5_000_000_000;
+    const MOST: u32 = 10;
+
+    fn tell(&self, disk: &str, part: &Part, error: Errno) {
+        let now = now_ns();
+        if now >= self.since.load(Ordering::Relaxed) + Self::PERIOD {
+            self.since.store(now, Ordering::Relaxed);
+            let missed = self.count.swap(0, Ordering::Relaxed);
+            if missed > Self::MOST {
+                error!("{disk}: {} more requests failed", missed - Self::MOST);
+            }
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) >= Self::MOST {
+            return;
+        }
+        let bytes: u64 = part.segments.iter().map(|s| u64::from(s.len)).sum();
+        let (op, sector) = (part.op, part.sector);
+        error!("{disk}: {op:?} of {bytes} bytes at sector {sector} failed: {error:?}");
+    }
 }
 
 /// Disks named so far.
@@ -153,6 +187,7 @@ pub fn probe(function: &Function) -> core::result::Result<Arc<VirtioBlk>, SetupE
             },
         ),
         room: WaitQueue::new(),
+        failures: Failures::default(),
         transport,
     });
     disk.state.lock().queue.enable_interrupts();
@@ -331,6 +366,9 @@ impl VirtioBlk {
             if let Some((part, result)) = state.take_done() {
                 drop(state);
                 any = true;
+                if let Err(e) = result {
+                    self.failures.tell(&self.name, &part, e);
+                }
                 (part.done)(result);
                 continue;
             }
