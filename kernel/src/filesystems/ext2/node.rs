@@ -14,11 +14,14 @@ use crate::block::{BlockDevice, Op, SECTOR_BYTES, Segment};
 use crate::error::{Errno, Result};
 use crate::file::DirSink;
 use crate::mm::{FrameRef, PAGE_SIZE};
-use crate::sched::Mutex;
+use crate::sched::{self, Mutex};
 use crate::vfs::inode::{dt, relatime_due};
 use crate::vfs::{Attr, Dev, Inode, NewNode, Perm, Rename, SetAttr, Timestamp};
 use crate::vm::page_cache::ReadDone;
 use crate::vm::{IoSource, PageCache, PageSource};
+
+/// What [`Inode::preallocate`] writes.
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// What stays of an inode while its pages do.
 pub struct Core {
@@ -486,12 +489,15 @@ impl Inode for Ext2Inode {
             return Err(Errno::ENOSPC);
         }
         let cache = self.page_cache()?;
-        let zeros = [0; 512];
         for (from, to) in holes {
             let mut at = from;
             while at < to {
-                let n = (to - at).min(zeros.len() as u64) as usize;
-                at += cache.write_at(at, &mut IoSource::kernel(&zeros[..n]))? as u64;
+                if sched::current().is_killed() {
+                    return Err(Errno::EINTR);
+                }
+                // To the end of a page: one that is written as a whole need not be read.
+                let n = (to - at).min(PAGE_SIZE as u64 - at % PAGE_SIZE as u64) as usize;
+                at += cache.write_at(at, &mut IoSource::kernel(&ZEROS[..n]))? as u64;
             }
         }
         Ok(())
