@@ -6,6 +6,7 @@ mod changes;
 mod differ;
 mod dmesg;
 mod dump;
+mod fallocate;
 mod hunks;
 mod logger;
 mod memory;
@@ -44,6 +45,7 @@ pub const APPLETS: &[Applet] = applets![
     "diff" => differ::diff,
     "dmesg" => dmesg::dmesg,
     "egrep" => tools::egrep,
+    "fallocate" => fallocate::fallocate,
     "fgrep" => tools::fgrep,
     "find" => tools::find,
     "flock" => run::flock,

@@ -35,6 +35,11 @@ const USAGE: &[(&str, &str, &str)] = &[
         "Show the kernel's messages.\n\n  -c  and forget them          -C  only forget them\n  -w  wait for more            -n  messages below LEVEL (1-8) go to the console\n  -l  only those of LEVELS     -x  show the levels\n  -r  as the kernel has them   -t  without times        -T  with times of day",
     ),
     (
+        "fallocate",
+        "[-npzciv] [-o OFFSET] -l LENGTH FILE",
+        "Make storage for a part of a file.\n\n  -n  without a change of its size\n  -p  take the storage away: zeros without blocks\n  -z  zeros, with blocks         -c -i  take the part out, or put one in",
+    ),
+    (
         "flock",
         "[-snuw] [-E STATUS] FILE|DIRECTORY COMMAND [ARGUMENT]...|-c TEXT",
         "Run a command while a lock is held.\n\n  -s  shared   -n  do not wait   -E  status where the lock is taken (1)",
