@@ -26,6 +26,8 @@ pub enum Rank {
     Signal = 18,
     /// Mount table and dentry cache.
     Vfs = 20,
+    /// What comes in from a terminal's line, and its echo.
+    Line = 28,
     /// One inode, pipe, socket or tty's spin-locked part.
     Object = 30,
     /// Address-space bookkeeping that spins.

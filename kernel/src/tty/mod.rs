@@ -6,6 +6,7 @@
 //! | lock | guards |
 //! | --- | --- |
 //! | `Tty::output` (sleeps) | one program's write at a time, so that lines do not mix |
+//! | `Tty::arriving` (spins) | the order of input and echo: nobody reads what came before its echo is out |
 //! | `Tty::state` (spins) | the discipline and the window size; input is received under it |
 //!
 //! Input arrives through [`Tty::receive`] in thread context (a driver's worker), so that
@@ -14,6 +15,8 @@
 pub mod ioctl;
 pub mod ldisc;
 pub mod pty;
+#[cfg(test)]
+mod tests;
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -82,6 +85,7 @@ pub struct Tty {
     name: String,
     device: u64,
     driver: Arc<dyn TtyDriver>,
+    arriving: SpinLock<()>,
     state: SpinLock<State>,
     output: Mutex<()>,
     /// Writers that wait for `output`.
@@ -125,6 +129,7 @@ impl Tty {
             name: name.into(),
             device,
             driver,
+            arriving: SpinLock::new(Rank::Line, ()),
             state: SpinLock::new(
                 Rank::Object,
                 State {
@@ -158,6 +163,7 @@ impl Tty {
         let mut echo = Vec::new();
         let mut signals = Vec::new();
         let (mut wake_readers, mut wake_writers) = (false, false);
+        let in_order = self.arriving.lock();
         let (stopped, flushes) = {
             let mut state = self.state.lock();
             for &byte in bytes {
@@ -175,6 +181,7 @@ impl Tty {
             self.driver.interrupted();
         }
         self.show(&echo, stopped);
+        drop(in_order);
         for signal in signals {
             session::signal_foreground(self.device, signal);
         }
@@ -285,6 +292,7 @@ impl Tty {
                 session::check_background(&task, self.device, abi::SIGTTIN)?;
             }
             let (canonical, min, tenths, taken) = {
+                let _in_order = self.arriving.lock();
                 let mut state = self.state.lock();
                 let s = *state.ldisc.settings();
                 let taken = state.ldisc.read(dst.remaining());
