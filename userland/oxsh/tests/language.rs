@@ -208,3 +208,34 @@ fn an_interrupt_ends_a_script_wherever_it_is() {
         assert_eq!((printed.as_str(), ended), (want, end), "{script}");
     }
 }
+
+#[test]
+fn a_stop_from_the_terminal_stops_a_script() {
+    use nix::sys::signal::Signal::{SIGCONT, SIGKILL, SIGTSTP};
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    use std::io::BufRead as _;
+
+    // It has waited for a command before, and waits for one most of the time.
+    let mut shell = Command::new(env!("CARGO_BIN_EXE_oxsh"))
+        .args(["-c", "while :; do echo turn; sleep 0.05; done"])
+        .stdout(std::process::Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("shell starts");
+    let mut output = std::io::BufReader::new(shell.stdout.take().expect("piped"));
+    let group = nix::unistd::Pid::from_raw(shell.id().cast_signed());
+    for _ in 0..3 {
+        let mut line = String::new();
+        for _ in 0..3 {
+            line.clear();
+            output.read_line(&mut line).expect("shell writes");
+            assert_eq!(line, "turn\n");
+        }
+        nix::sys::signal::killpg(group, SIGTSTP).expect("shell runs");
+        let stopped = waitpid(group, Some(WaitPidFlag::WUNTRACED));
+        assert_eq!(stopped, Ok(WaitStatus::Stopped(group, SIGTSTP)));
+        nix::sys::signal::killpg(group, SIGCONT).expect("shell is there");
+    }
+    nix::sys::signal::killpg(group, SIGKILL).expect("shell is there");
+    shell.wait().expect("shell ends");
+}

@@ -722,7 +722,12 @@ pub(crate) fn execute_external_command(
             }
 
             Ok(ExecutionSpawnResult::StartedProcess(
-                processes::ChildProcess::new(child, pid, actual_pgid),
+                processes::ChildProcess::new(
+                    child,
+                    pid,
+                    actual_pgid,
+                    context.shell.options().enable_job_control,
+                ),
             ))
         }
         Err(spawn_err) => {

@@ -17,6 +17,8 @@ pub struct ChildProcess {
     pid: Option<sys::process::ProcessId>,
     /// If available, the process group ID of the child.
     pgid: Option<sys::process::ProcessId>,
+    /// Whether it is under job control: then a wait ends when it stops.
+    is_job: bool,
 }
 
 impl ChildProcess {
@@ -25,11 +27,13 @@ impl ChildProcess {
         child: sys::process::Child,
         pid: Option<sys::process::ProcessId>,
         pgid: Option<sys::process::ProcessId>,
+        is_job: bool,
     ) -> Self {
         Self {
             exec_future: Box::pin(child.wait_with_output()),
             pid,
             pgid,
+            is_job,
         }
     }
 
@@ -46,8 +50,6 @@ impl ChildProcess {
     /// Waits for the process to exit.
     pub async fn wait(&mut self) -> Result<ProcessWaitResult, error::Error> {
         #[allow(unused_mut, reason = "only mutated on some platforms")]
-        let mut sigtstp = sys::signal::tstp_signal_listener()?;
-        #[allow(unused_mut, reason = "only mutated on some platforms")]
         let mut sigchld = sys::signal::chld_signal_listener()?;
         #[allow(clippy::ignored_unit_patterns)]
         loop {
@@ -59,10 +61,7 @@ impl ChildProcess {
                     }
                     break Ok(ProcessWaitResult::Completed(output))
                 },
-                _ = sigtstp.recv() => {
-                    break Ok(ProcessWaitResult::Stopped)
-                },
-                _ = sigchld.recv() => {
+                _ = sigchld.recv(), if self.is_job => {
                     if let Some(pid) = self.pid
                         && sys::signal::poll_for_stopped_child(pid)?
                     {

@@ -62,10 +62,6 @@ impl FakeSignal {
     }
 }
 
-pub(crate) fn tstp_signal_listener() -> Result<FakeSignal, error::Error> {
-    Ok(FakeSignal::new())
-}
-
 pub(crate) fn chld_signal_listener() -> Result<FakeSignal, error::Error> {
     Ok(FakeSignal::new())
 }

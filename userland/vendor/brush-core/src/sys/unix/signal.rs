@@ -41,13 +41,6 @@ pub(crate) fn lead_new_process_group() -> Result<(), error::Error> {
     Ok(())
 }
 
-pub(crate) fn tstp_signal_listener() -> Result<tokio::signal::unix::Signal, error::Error> {
-    let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(
-        nix::libc::SIGTSTP,
-    ))?;
-    Ok(signal)
-}
-
 pub(crate) fn chld_signal_listener() -> Result<tokio::signal::unix::Signal, error::Error> {
     let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child())?;
     Ok(signal)
