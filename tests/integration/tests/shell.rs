@@ -79,7 +79,10 @@ fn jobs_stop_continue_and_end() {
     let mut m = Machine::boot(&Config::default());
     let job = format!("while :; do {IN_FRONT} && echo in front; sleep 0.1; done");
     m.send(&format!("sh -c '{job}'\n"));
-    m.expect("in front\r\n", 20);
+    // The script has waited for a command or two.
+    for _ in 0..3 {
+        m.expect("in front\r\n", 20);
+    }
     m.send("\x1a");
     m.wait_for_prompt(10);
     let jobs = m.ok("jobs");
