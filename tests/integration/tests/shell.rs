@@ -98,6 +98,19 @@ fn jobs_stop_continue_and_end() {
     m.send("\x03");
     m.wait_for_prompt(10);
     assert_eq!(m.ok("jobs").trim(), "");
+    // A stop ends the loop around the command; its job goes on where it stopped.
+    let once = format!("until {IN_FRONT}; do :; done; echo in front");
+    let body = format!("sh -c '{once}; read line; echo got $line'");
+    m.send(&format!("for i in 1 2 3; do {body}; done\n"));
+    m.expect("in front\r\n", 20);
+    m.send("\x1a");
+    m.wait_for_prompt(10);
+    m.send("fg\n");
+    m.expect("got $line'\r\n", 10);
+    m.send("typed\n");
+    m.expect("got typed\r\n", 10);
+    m.wait_for_prompt(10);
+    assert_eq!(m.ok("jobs"), "");
     m.ok("sleep 0.2 & wait $!");
 }
 

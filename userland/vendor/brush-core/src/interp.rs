@@ -676,6 +676,12 @@ async fn wait_for_pipeline_processes_and_update_status(
             }
             ExecutionWaitResult::Stopped(child) => {
                 result = ExecutionResult::stopped();
+                // The loops around it end, as the command cannot be gone on with in them.
+                if let Some(outermost) = shell.loop_depth.checked_sub(1) {
+                    result.next_control_flow = crate::ExecutionControlFlow::BreakLoop {
+                        levels: outermost as usize,
+                    };
+                }
                 shell.set_last_exit_status(result.exit_code.into());
                 shell
                     .last_pipeline_statuses_mut()

@@ -142,6 +142,15 @@ impl JobManager {
         self.poll().map(drop)
     }
 
+    /// Removes the job with the number `id`, which ended with `result`, without a word.
+    pub fn forget(&mut self, id: usize, result: &ExecutionResult) {
+        if let Some(at) = self.jobs.iter().position(|job| job.id == id) {
+            let job = self.jobs.remove(at);
+            self.note_ended(job.user_id(), result);
+            self.renew_annotations();
+        }
+    }
+
     /// Adds a job to the job manager and marks it as the current job;
     /// returns an immutable reference to the job.
     ///
@@ -620,17 +629,15 @@ impl Job {
 
     /// Moves the job to execute in the foreground.
     pub fn move_to_foreground(&mut self) -> Result<(), error::Error> {
-        if matches!(self.state, JobState::Stopped) {
-            if let Some(pgid) = self.process_group_id() {
-                sys::signal::continue_group(pgid)?;
-                self.state = JobState::Running;
-            } else {
-                return Err(error::ErrorKind::FailedToSendSignal.into());
-            }
-        }
-
-        if let Some(pgid) = self.process_group_id() {
+        let group = self.process_group_id();
+        // First the terminal: what continues may read it at once.
+        if let Some(pgid) = group {
             sys::terminal::move_to_foreground(pgid)?;
+        }
+        if matches!(self.state, JobState::Stopped) {
+            let pgid = group.ok_or(error::ErrorKind::FailedToSendSignal)?;
+            sys::signal::continue_group(pgid)?;
+            self.state = JobState::Running;
         }
 
         Ok(())
