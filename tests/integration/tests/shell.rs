@@ -111,6 +111,13 @@ fn jobs_stop_continue_and_end() {
     m.expect("got typed\r\n", 10);
     m.wait_for_prompt(10);
     assert_eq!(m.ok("jobs"), "");
+    // A subshell ends where its command stops, which is the shell's job then.
+    m.send(&format!("({body}; echo not reached)\n"));
+    m.expect("in front\r\n", 20);
+    m.send("\x1a");
+    m.wait_for_prompt(10);
+    assert_eq!(m.ok("jobs | grep -c 'Stopped *sh -c'").trim(), "1");
+    m.ok("kill -KILL %1; sleep 0.2");
     m.ok("sleep 0.2 & wait $!");
 }
 

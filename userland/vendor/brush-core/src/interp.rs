@@ -640,7 +640,16 @@ async fn wait_for_pipeline_processes_and_update_status(
             let _waiting = pid
                 .filter(|_| shell.control.is_none() && !shell.options().interactive)
                 .map(crate::tasks::Waiting::begin);
-            child.wait().await?
+            let mut waited = child.wait().await?;
+            // What runs in the background stops as a whole, or not at all.
+            while let ExecutionWaitResult::Stopped(child) = waited {
+                if shell.control.is_none() {
+                    waited = ExecutionWaitResult::Stopped(child);
+                    break;
+                }
+                waited = ExecutionSpawnResult::StartedProcess(child).wait().await?;
+            }
+            waited
         };
 
         match wait_result {
@@ -706,11 +715,19 @@ async fn wait_for_pipeline_processes_and_update_status(
     // If there were stopped jobs, then encapsulate the pipeline as a managed job and hand it
     // off to the job manager.
     if !stopped_children.is_empty() {
-        let job = shell.jobs_mut().add_as_current(jobs::Job::new(
+        let job = jobs::Job::new(
             stopped_children,
             pipeline.to_string(),
             jobs::JobState::Stopped,
-        ));
+        );
+        if shell.is_subshell() {
+            // The rest of a subshell cannot stop with the command: it ends, and the command is a
+            // job of the shell itself.
+            jobs::hand_over(job);
+            result.next_control_flow = crate::ExecutionControlFlow::ExitShell;
+            return Ok(result);
+        }
+        let job = shell.jobs_mut().add_as_current(job);
 
         let formatted = job.to_string();
 

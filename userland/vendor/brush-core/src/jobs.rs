@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
 
 use futures::FutureExt;
 
@@ -87,6 +88,19 @@ impl JobTask {
     }
 }
 
+/// Stopped jobs of subshells that have ended.
+static LEFT_STOPPED: Mutex<Vec<Job>> = Mutex::new(Vec::new());
+
+fn lock_left() -> std::sync::MutexGuard<'static, Vec<Job>> {
+    // Nothing can panic while it is held.
+    LEFT_STOPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leaves a stopped job of a subshell, which ends, to the shell itself.
+pub(crate) fn hand_over(job: Job) {
+    lock_left().push(job);
+}
+
 impl JobManager {
     /// Returns a new job manager.
     pub fn new() -> Self {
@@ -140,6 +154,13 @@ impl JobManager {
     /// Removes the jobs that have ended, without a word.
     pub fn forget_ended(&mut self) -> Result<(), error::Error> {
         self.poll().map(drop)
+    }
+
+    /// Takes over the jobs that subshells have left stopped; how each shows.
+    pub(crate) fn take_over(&mut self) -> Vec<String> {
+        let left = std::mem::take(&mut *lock_left());
+        let shown = |job| self.add_as_current(job).to_string();
+        left.into_iter().map(shown).collect()
     }
 
     /// Removes the job with the number `id`, which ended with `result`, without a word.

@@ -51,6 +51,13 @@ impl ChildProcess {
     pub async fn wait(&mut self) -> Result<ProcessWaitResult, error::Error> {
         #[allow(unused_mut, reason = "only mutated on some platforms")]
         let mut sigchld = sys::signal::chld_signal_listener()?;
+        // It may have stopped before anybody listened.
+        if self.is_job
+            && let Some(pid) = self.pid
+            && sys::signal::poll_for_stopped_child(pid)?
+        {
+            return Ok(ProcessWaitResult::Stopped);
+        }
         #[allow(clippy::ignored_unit_patterns)]
         loop {
             tokio::select! {

@@ -10,6 +10,10 @@ impl<SE: extensions::ShellExtensions> crate::Shell<SE> {
         let results = self.jobs.poll()?;
 
         if self.options.enable_job_control {
+            for line in self.jobs.take_over() {
+                // N.B. We use the '\r' to overwrite any ^Z output.
+                writeln!(self.stderr(), "\r{line}")?;
+            }
             for (job, result) in results {
                 let line = match &result {
                     Ok(result) => job.describe_end(result),
