@@ -133,7 +133,7 @@ impl File for Kmsg {
                 }
                 *next
             };
-            if of.flags() & abi::O_NONBLOCK != 0 {
+            if of.nonblocking() {
                 return Err(Errno::EAGAIN);
             }
             LOG_READERS

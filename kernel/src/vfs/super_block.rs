@@ -46,7 +46,7 @@ pub trait SuperBlock: Send + Sync {
     /// Takes the options of a remount over, all or none. EINVAL for one that is not known or
     /// cannot be now.
     fn reconfigure(&self, options: &[u8]) -> Result<()> {
-        no_options(options)
+        only_options(options, &[])
     }
     /// The last mount is gone: write everything back and leave the device clean.
     fn shut_down(&self) {}
@@ -70,12 +70,14 @@ pub trait FileSystem: Send + Sync {
     fn mount(&self, source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted>;
 }
 
-/// For filesystems without options: EINVAL when there is one.
-pub fn no_options(options: &[u8]) -> Result<()> {
-    if options.iter().any(|&b| b != b',') {
-        return Err(Errno::EINVAL);
+/// EINVAL when `options` has one that is not `known`.
+pub fn only_options(options: &[u8], known: &[&[u8]]) -> Result<()> {
+    let mut given = options.split(|&b| b == b',').filter(|o| !o.is_empty());
+    if given.all(|option| known.contains(&option)) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
     }
-    Ok(())
 }
 
 /// What a mount call names.

@@ -17,6 +17,7 @@ use crate::block::{BlockDevice, SECTOR_BYTES};
 use crate::error::{Errno, Result};
 use crate::sched::{self, Mutex, WaitQueue};
 use crate::time;
+use crate::vfs::super_block::only_options;
 use crate::vfs::{FileSystem, FsStat, Inode, MountSource, Mounted, SuperBlock, Timestamp};
 
 /// The filesystem type `ext2`.
@@ -30,7 +31,7 @@ impl FileSystem for Ext2 {
         true
     }
     fn mount(&self, source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
-        check_options(options)?;
+        only_options(options, KNOWN_OPTIONS)?;
         let (dev, device) = source.device.clone()?;
         let fs = Volumes::open(device, read_only)?;
         let read_only = !fs.volume.is_writable();
@@ -42,17 +43,8 @@ impl FileSystem for Ext2 {
     }
 }
 
-/// EINVAL for options other than those that say what is so anyway.
-fn check_options(options: &[u8]) -> Result<()> {
-    // What mke2fs and fstab commonly say.
-    let known: [&[u8]; 4] = [b"errors=continue", b"nouid32", b"noacl", b"nouser_xattr"];
-    let mut given = options.split(|&b| b == b',').filter(|o| !o.is_empty());
-    if given.all(|option| known.contains(&option)) {
-        Ok(())
-    } else {
-        Err(Errno::EINVAL)
-    }
-}
+/// Options that say what is so anyway, as mke2fs and fstab commonly do.
+const KNOWN_OPTIONS: &[&[u8]] = &[b"errors=continue", b"nouid32", b"noacl", b"nouser_xattr"];
 
 /// An inode in use: its core, and the handle that names and open files share. The core stays
 /// for a while after the handle, with its pages.
@@ -332,7 +324,7 @@ impl SuperBlock for Volumes {
         self.volume.buffers.disk().flush()
     }
     fn reconfigure(&self, options: &[u8]) -> Result<()> {
-        check_options(options)
+        only_options(options, KNOWN_OPTIONS)
     }
     fn remount(&self, read_only: bool) -> Result<()> {
         if read_only {

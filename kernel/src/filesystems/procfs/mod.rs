@@ -35,7 +35,7 @@ impl FileSystem for ProcFs {
         true
     }
     fn mount(&self, _source: &MountSource, read_only: bool, options: &[u8]) -> Result<Mounted> {
-        super_block::no_options(options)?;
+        super_block::only_options(options, &[])?;
         Ok(Mounted {
             ops: Arc::new(ProcSuper),
             dev: None,

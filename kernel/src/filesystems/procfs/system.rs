@@ -281,9 +281,7 @@ pub fn os_version() -> Result<Vec<u8>> {
 }
 /// /proc/sys/kernel/hostname.
 pub fn hostname() -> Result<Vec<u8>> {
-    let mut name = uts::hostname();
-    name.push(b'\n');
-    Ok(name)
+    Ok(with_newline(uts::hostname()))
 }
 /// Takes a name written to /proc/sys/kernel/hostname. EINVAL when it is too long.
 pub fn set_hostname(text: &[u8]) -> Result<()> {
@@ -291,13 +289,16 @@ pub fn set_hostname(text: &[u8]) -> Result<()> {
 }
 /// /proc/sys/kernel/domainname.
 pub fn domainname() -> Result<Vec<u8>> {
-    let mut name = uts::domainname();
-    name.push(b'\n');
-    Ok(name)
+    Ok(with_newline(uts::domainname()))
 }
 /// Takes a name written to /proc/sys/kernel/domainname. EINVAL when it is too long.
 pub fn set_domainname(text: &[u8]) -> Result<()> {
     uts::set_domainname(first_line(text))
+}
+
+fn with_newline(mut name: Vec<u8>) -> Vec<u8> {
+    name.push(b'\n');
+    name
 }
 
 fn first_line(text: &[u8]) -> &[u8] {
